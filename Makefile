@@ -1,0 +1,40 @@
+# Two commands do everything: `make demo` and `make test`. Both need only Python 3.11 and make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+# CPU wheel of torch: a plain `torch` pulls gigabytes of CUDA packages.
+TORCH := torch==2.13.0
+
+.PHONY: demo test test-fast lint types bench clean install
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: install  ## five hospitals train together, privately; prints where the report is
+	$(BIN)/fedge demo
+
+test: install  ## the whole suite
+	$(BIN)/python -m pytest -n 2
+
+test-fast: install  ## without the slow ones
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+bench: install  ## rounds per second of the demo's workload, and where the time goes
+	$(BIN)/python -m benchmarks.rounds
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
