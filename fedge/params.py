@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fedge import encoding, files
 from fedge.errors import ParseError, RoundError, StorageError
 
-Params = Mapping[str, NDArray[np.float32]]
+Params = Mapping[str, NDArray[np.floating]]
 
 
 def to_bytes(params: Params) -> bytes:
@@ -28,7 +28,7 @@ def to_bytes(params: Params) -> bytes:
     return safetensors.numpy.save({name: np.ascontiguousarray(params[name]) for name in sorted(params)})
 
 
-def from_bytes(data: bytes) -> dict[str, NDArray[np.float32]]:
+def from_bytes(data: bytes) -> dict[str, NDArray[np.floating]]:
     """Return the parameters of safetensors bytes. Raises ParseError."""
     try:
         loaded = safetensors.numpy.load(data)
@@ -42,12 +42,12 @@ def digest(params: Params) -> str:
     return encoding.digest(to_bytes(params))
 
 
-def add(left: Params, right: Params) -> dict[str, NDArray[np.float32]]:
+def add(left: Params, right: Params) -> dict[str, NDArray[np.floating]]:
     """Return left + right, name by name."""
     return {name: (left[name] + right[name]).astype(left[name].dtype) for name in sorted(left)}
 
 
-def subtract(left: Params, right: Params) -> dict[str, NDArray[np.float32]]:
+def subtract(left: Params, right: Params) -> dict[str, NDArray[np.floating]]:
     """Return left - right, name by name."""
     return {name: (left[name] - right[name]).astype(left[name].dtype) for name in sorted(left)}
 
@@ -75,7 +75,7 @@ def save(params: Params, path: Path) -> None:
     files.write_atomically(path, to_bytes(params))
 
 
-def load(path: Path) -> dict[str, NDArray[np.float32]]:
+def load(path: Path) -> dict[str, NDArray[np.floating]]:
     """Read what `save` wrote."""
     try:
         return from_bytes(path.read_bytes())

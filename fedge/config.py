@@ -1,0 +1,194 @@
+"""The whole configuration of a run, as frozen values.
+
+`compose` fills these from YAML and overrides; `encoding.from_plain` decodes strictly, so an unknown key, a wrong
+type or an impossible value is an error that names the key. Units and bounds stand here, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fedge.encoding import decimal
+from fedge.learning.aggregation import Strategy
+from fedge.policy import ClientPolicy
+
+
+def _within(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    if not (low < value <= high if open_low else low <= value <= high):
+        bracket = "(" if open_low else "["
+        raise ValueError(f"{name} is {value}, expected a value in {bracket}{low}, {high}]")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What is learned: a shipped task by name, and the folder its files lie in where it needs one."""
+
+    name: str = "cancer"
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class Population:
+    """Who holds the data, in a simulation.
+
+    `partition` splits the training records: by given `shares` of the records with label skew, evenly (iid), by a
+    Dirichlet draw over labels with concentration `alpha`, by the data's own sites, or by label shards.
+    `evaluation_share` is held back at each client for federated evaluation. `budgets` names clients whose epsilon
+    budget differs from the run's `privacy.epsilon`. `home` keeps the clients' folders (keys, permissions, ledgers)
+    outside the run, so that budgets hold across runs.
+    """
+
+    clients: int = 5
+    partition: Literal["shares", "iid", "dirichlet", "site", "shards"] = "shares"
+    shares: tuple[float, ...] = (0.36, 0.26, 0.18, 0.12, 0.08)
+    skew: float = 0.5
+    alpha: float = 0.5
+    shards_per_client: int = 2
+    prefix: str = "hospital"
+    evaluation_share: float = 0.15
+    budgets: dict[str, float] = field(default_factory=dict)
+    home: str | None = None
+
+    def __post_init__(self) -> None:
+        _within("clients", self.clients, 1, 100_000)
+        _within("skew", self.skew, 0, 1)
+        _within("alpha", self.alpha, 0, 1e6, open_low=True)
+        _within("evaluation_share", self.evaluation_share, 0, 0.9)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One client's work in one round: `steps` of SGD.
+
+    With privacy each step reads a Poisson sample of rate `sample_rate`, and divides by the fixed, public
+    `normaliser` (records). Without privacy it reads shuffled batches of `batch_size`.
+    """
+
+    steps: int = 20
+    learning_rate: float = 0.5
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    sample_rate: float = 0.2
+    normaliser: float = 20.0
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        _within("steps", self.steps, 1, 1_000_000)
+        _within("learning_rate", self.learning_rate, 0, 1e3, open_low=True)
+        _within("momentum", self.momentum, 0, 0.999)
+        _within("weight_decay", self.weight_decay, 0, 1)
+        _within("sample_rate", self.sample_rate, 0, 1, open_low=True)
+        _within("normaliser", self.normaliser, 0, 1e9, open_low=True)
+        _within("batch_size", self.batch_size, 1, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """The privacy that the whole run promises each record, and what it is made of.
+
+    `epsilon` at `delta` for the whole planned run, adjacency add/remove one record, noise added by the client.
+    `noise` seeded makes a simulation repeatable and protects nobody; secure draws from the operating system.
+    """
+
+    unit: Literal["none", "record", "client"] = "record"
+    epsilon: float = 4.0
+    delta: float = 1e-5
+    clip_norm: float = 1.0
+    noise: Literal["seeded", "secure"] = "seeded"
+    secure_aggregation: bool = False
+
+    def __post_init__(self) -> None:
+        _within("epsilon", self.epsilon, 0, 1e4, open_low=True)
+        _within("delta", self.delta, 0, 0.1, open_low=True)
+        _within("clip_norm", self.clip_norm, 0, 1e6, open_low=True)
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """In a simulation: before round `round`, one subject of `client` withdraws."""
+
+    round: int
+    client: str
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """The permission records of a simulated population: shares of subjects who did not simply agree."""
+
+    refused: float = 0.06
+    expired: float = 0.04
+    missing: float = 0.02
+    withdrawals: tuple[Withdrawal, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("refused", "expired", "missing"):
+            _within(name, getattr(self, name), 0, 1)
+        if self.refused + self.expired + self.missing > 1:
+            raise ValueError("refused, expired and missing are shares of the subjects and cannot exceed 1 together")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which clients a round asks, and how many answers it needs before a new model is made."""
+
+    fraction: float = 1.0
+    minimum_clients: int = 2
+    minimum_updates: int = 2
+
+    def __post_init__(self) -> None:
+        _within("fraction", self.fraction, 0, 1, open_low=True)
+        _within("minimum_clients", self.minimum_clients, 1, 1_000_000)
+        _within("minimum_updates", self.minimum_updates, 1, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the model is judged: always on the server's public test set, and on request at the clients.
+
+    `federated` noised asks each client, after the last round, for its count of correct answers with Gaussian noise
+    worth `epsilon` at the run's delta, on records it never trained on; none asks nothing.
+    """
+
+    federated: Literal["none", "noised"] = "noised"
+    epsilon: float = 1.0
+    baselines: bool = False
+
+    def __post_init__(self) -> None:
+        _within("epsilon", self.epsilon, 0, 1e4, open_low=True)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, completely: what `fedge run` composes and the run folder keeps."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    population: Population = field(default_factory=Population)
+    training: Training = field(default_factory=Training)
+    privacy: Privacy = field(default_factory=Privacy)
+    strategy: Strategy = field(default_factory=Strategy)
+    consent: Permissions = field(default_factory=Permissions)
+    policy: ClientPolicy = field(default_factory=ClientPolicy)
+    sampling: Sampling = field(default_factory=Sampling)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    engine: Literal["flower", "direct"] = "flower"
+    tracking: Literal["none", "tensorboard", "mlflow"] = "none"
+    purpose: str = "health-research"
+    rounds: int = 15
+    seed: int = 7
+    out: str = "runs"
+
+    def __post_init__(self) -> None:
+        _within("rounds", self.rounds, 1, 1_000_000)
+        _within("seed", self.seed, 0, 2**53 - 1)
+
+
+def signable(plain: Any) -> Any:
+    """Return plain configuration with floats as decimal strings, so that it has canonical bytes and a digest."""
+    if isinstance(plain, float):
+        return decimal(plain)
+    if isinstance(plain, dict):
+        return {key: signable(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [signable(value) for value in plain]
+    return plain

@@ -1,0 +1,1 @@
+"""Reports: what the verified log says, for people who do not read logs."""

@@ -1,0 +1,1 @@
+"""Simulated populations: who the clients are, what they hold, what they were permitted."""
