@@ -93,6 +93,8 @@ def _quoted(override: str) -> str:
 def _readable(error: Exception) -> str:
     """Return Hydra's message without its advice about features that fedge does not use."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "set the env"))]
+    kept = [
+        line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "set the env"))
+    ]
     text = " ".join(kept).replace("To append to your config use", "Known keys: fedge run --cfg job; Hydra suggests")
     return text or type(error).__name__

@@ -1,0 +1,39 @@
+"""The command line: `fedge run`, `demo`, `audit`, `budget`, `consent`, `report`.
+
+Every mistake of a user ends as one paragraph on stderr and the exit code of its error class; a traceback
+means a fault of fedge. `FEDGE_TRACE=1` shows it for every error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+from fedge.errors import FedgeError, Interrupted
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `fedge` script."""
+    from fedge.cli.root import app  # here, so that an interrupt while torch loads is still answered cleanly
+
+    try:
+        app()
+    except FedgeError as error:
+        if os.environ.get("FEDGE_TRACE") == "1":
+            raise
+        _explain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _explain(Interrupted("stopped before anything had begun"))
+        sys.exit(Interrupted.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output (`| head`) has left; nothing is wrong
+        sys.exit(0)
+
+
+def _explain(error: FedgeError) -> None:
+    kind = type(error).__name__.removesuffix("Error")
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]{kind}:[/] {escape(str(error))}")

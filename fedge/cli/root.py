@@ -1,0 +1,36 @@
+"""All commands under one roof."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fedge import __version__
+from fedge.cli import audit, budget, consent, report, run
+
+app = typer.Typer(
+    name="fedge",
+    help="Privacy-first federated learning: permission per record, a budget the client owns, a log nobody rewrites unseen.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    """Privacy-first federated learning."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+run.register(app)
+app.add_typer(audit.app, name="audit")
+app.add_typer(budget.app, name="budget")
+app.add_typer(consent.app, name="consent")
+app.add_typer(report.app, name="report")

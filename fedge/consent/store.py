@@ -1,0 +1,106 @@
+"""Permission events on the client's disk: another process may append while a run is going on.
+
+`state()` re-reads only what is new, so asking again costs one small query; that is what lets the loader ask at the
+moment it touches a record. An import is one transaction: all of it, or nothing and the reasons.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.consent.grants import NOTHING, PermissionEvent, Permissions, fold
+from fedge.encoding import Clock, canonical, digest, from_plain, parse, to_plain
+from fedge.errors import FedgeError, PermissionRecordError, StorageError
+from fedge.journal import Journal
+
+START = "sha256:" + "0" * 64
+Gate = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did: entries taken, and (line number, reason) of those refused."""
+
+    accepted: int
+    rejected: tuple[tuple[int, str], ...]
+
+
+class PermissionStore:
+    """All permission events of one client, in a Journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._read, self._state, self._digest = 0, NOTHING, START
+
+    def append(self, events: Sequence[PermissionEvent]) -> None:
+        """Make `events` durable, all or none."""
+        self._journal.append([canonical(to_plain(e)) for e in events])
+
+    def state(self) -> Permissions:
+        """Return the permissions as they stand now, with what other processes have appended."""
+        self._refresh()
+        return self._state
+
+    def snapshot_digest(self) -> str:
+        """Return the digest of all events, chained in order: equal histories, equal digests."""
+        self._refresh()
+        return self._digest
+
+    def history(self, subject: str | None = None) -> list[PermissionEvent]:
+        """Return events in the order they were appended, of one subject or of all."""
+        return [e for e in map(_decode, self._journal.read()) if subject in {None, e.subject}]
+
+    def gate(self, subjects: Sequence[str], wanted: str, clock: Clock) -> Gate:
+        """Return the question the loader asks: which of these records may be read, at this moment?"""
+        names = np.asarray(subjects, dtype=object)
+
+        def ask(indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+            return self.state().judge(list(names[indices]), wanted, clock()).admitted
+
+        return ask
+
+    def import_jsonl(self, path: Path, *, accept_valid: bool = False) -> ImportReport:
+        """Append the events in `path`, one JSON object a line, as one transaction.
+
+        If any line is refused nothing is taken, unless `accept_valid`. Raises PermissionRecordError, StorageError.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise PermissionRecordError(f"{path} is not UTF-8 text: {error}") from error
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        read = [(n, _read_line(line)) for n, line in enumerate(lines, start=1) if line.strip()]
+        rejected = tuple((n, result) for n, result in read if isinstance(result, str))
+        events = [result for _, result in read if isinstance(result, PermissionEvent)]
+        if rejected and not accept_valid:
+            return ImportReport(0, rejected)
+        self.append(events)
+        return ImportReport(len(events), rejected)
+
+    def _refresh(self) -> None:
+        fresh = self._journal.read(self._read)
+        if fresh:
+            self._state = fold(self._state, map(_decode, fresh))
+            for entry in fresh:
+                self._digest = digest(self._digest.encode() + entry)
+            self._read += len(fresh)
+
+
+def _decode(entry: bytes) -> PermissionEvent:
+    return from_plain(PermissionEvent, parse(entry), PermissionRecordError)
+
+
+def _read_line(line: str) -> PermissionEvent | str:
+    try:
+        return from_plain(PermissionEvent, json.loads(line), PermissionRecordError)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return f"not JSON: {error}"
+    except FedgeError as error:
+        return str(error)

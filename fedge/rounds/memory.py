@@ -1,0 +1,142 @@
+"""What a client remembers of its own statements: durable before anything is sent, private for ever.
+
+Every statement (log leaf) a client makes goes here first, with the tensors it names and the records it used.
+So an order asked twice is answered with the same bytes, without touching a record or spending anew; the chain of
+a client's leaves has no gap; and the client knows which leaves the server has not yet proved to have logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge import params as parameters
+from fedge.encoding import b64decode, b64encode, canonical, digest, from_plain, parse, to_plain
+from fedge.errors import LedgerError, ParseError
+from fedge.files import write_atomically
+from fedge.journal import Journal
+from fedge.params import Params
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One statement of the client: the leaf, what it answers, and what it used.
+
+    `seq` counts the client's leaves in `run`; `tensors` is the digest of the tensors beside it, if any; `used` marks
+    the records that were read, as a bitmap over the client's records (the private index of who was in which round).
+    """
+
+    run: str
+    round: int
+    seq: int
+    substance: str
+    leaf: str
+    tensors: str | None
+    used: str
+
+    @property
+    def leaf_bytes(self) -> bytes:
+        """The leaf as it goes into the log."""
+        return b64decode(self.leaf)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The server has proved that leaf `seq` of `run` is in its log."""
+
+    run: str
+    seq: int
+
+
+class Memory:
+    """A client's statements and receipts in a Journal; the tensors of the last answer in a file beside it."""
+
+    def __init__(self, journal: Journal, tensors_path: Path) -> None:
+        self._journal, self._path = journal, tensors_path
+        self._read = 0
+        self._answers: dict[str, list[Answer]] = {}
+        self._receipts: dict[str, set[int]] = {}
+
+    def answers(self, run: str) -> Sequence[Answer]:
+        """Return the client's statements in `run`, in order."""
+        self._refresh()
+        return self._answers.get(run, [])
+
+    def answer_to(self, run: str, substance: str) -> Answer | None:
+        """Return the latest statement that answers an order of this substance."""
+        return next((a for a in reversed(self.answers(run)) if a.substance == substance), None)
+
+    def last_round(self, run: str) -> int:
+        """Return the highest round answered in `run`; -1 before the first."""
+        return max((a.round for a in self.answers(run)), default=-1)
+
+    def previous(self, run: str) -> str | None:
+        """Return the digest of the client's latest leaf in `run`."""
+        answers = self.answers(run)
+        return digest(answers[-1].leaf_bytes) if answers else None
+
+    def unreceipted(self, run: str) -> list[Answer]:
+        """Return the statements that the server has not yet proved to have logged."""
+        done = self._receipts.get(run, set()) if self.answers(run) else set()
+        return [a for a in self.answers(run) if a.seq not in done]
+
+    def keep(self, answer: Answer, tensors: Params | None) -> None:
+        """Make an answer durable; the tensors first, so that a remembered answer can always be sent again."""
+        if tensors is not None:
+            write_atomically(self._path, parameters.to_bytes(tensors))
+        self._append("answer", answer)
+
+    def tensors_of(self, answer: Answer) -> Params | None:
+        """Return the tensors of `answer` if they are still kept."""
+        if answer.tensors is None:
+            return {}
+        if not self._path.exists():
+            return None
+        data = self._path.read_bytes()
+        return parameters.from_bytes(data) if digest(data) == answer.tensors else None
+
+    def receive(self, receipts: Sequence[Receipt]) -> None:
+        """Remember that these leaves are proved to be in the log."""
+        self._journal.append([canonical({"kind": "receipt"} | to_plain(r)) for r in receipts])
+        self._refresh()
+
+    def _append(self, kind: Literal["answer"], value: Answer) -> None:
+        self._journal.append([canonical({"kind": kind} | to_plain(value))])
+        self._refresh()
+
+    def _refresh(self) -> None:
+        for entry in self._journal.read(self._read):
+            self._fold(entry)
+            self._read += 1
+
+    def _fold(self, entry: bytes) -> None:
+        plain = parse(entry)
+        kind = plain.pop("kind", None)
+        if kind == "answer":
+            answer = from_plain(Answer, plain, ParseError)
+            chain = self._answers.setdefault(answer.run, [])
+            if answer.seq != len(chain):
+                raise LedgerError(f"the client's own record has a gap at statement {answer.seq} of run {answer.run}")
+            chain.append(answer)
+        elif kind == "receipt":
+            receipt = from_plain(Receipt, plain, ParseError)
+            self._receipts.setdefault(receipt.run, set()).add(receipt.seq)
+        else:
+            raise ParseError(f"the client's own record holds an unknown entry {kind!r}")
+
+
+def bitmap(indices: NDArray[np.int64], size: int) -> str:
+    """Return the set `indices` of 0 … size - 1 as base64 of packed bits."""
+    marks = np.zeros(size, dtype=np.uint8)
+    marks[indices] = 1
+    return b64encode(np.packbits(marks).tobytes())
+
+
+def indices(text: str) -> NDArray[np.int64]:
+    """Return the indices of a `bitmap`; the inverse."""
+    return np.flatnonzero(np.unpackbits(np.frombuffer(b64decode(text), dtype=np.uint8))).astype(np.int64)
