@@ -41,7 +41,7 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
     """
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = hydra_compose(ROOT, overrides=[_quoted(o) for o in overrides])
+            composed = hydra_compose(ROOT, overrides=[_forced(o) for o in overrides])
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_readable(error)) from error
@@ -51,7 +51,7 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
 def sweep(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """Return one list of overrides per point of a sweep: `seed=1,2 strategy=fedavg,fedadam` makes four."""
     try:
-        parsed = OverridesParser.create().parse_overrides([_quoted(o) for o in overrides])
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise ConfigError(_readable(error)) from error
     choices = [_choices(override) for override in parsed]
@@ -60,7 +60,8 @@ def sweep(overrides: Sequence[str]) -> list[tuple[str, ...]]:
 
 def to_yaml(config: RunConfig) -> str:
     """Return `config` as YAML that `from_yaml` reads back to an equal value."""
-    return yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def from_yaml(text: str) -> RunConfig:
@@ -85,9 +86,15 @@ def _choices(override: Any) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _quoted(override: str) -> str:
-    """Return `override` in Hydra's grammar; a path or a bare word is taken as it stands."""
-    return override
+def _forced(override: str) -> str:
+    """Return `override` so that Hydra sets the key whether it stands in the YAML or not: our decoder knows all keys.
+
+    Choices of groups are left as they are, and so is what already begins with Hydra's own `+` or `~`.
+    """
+    key, equals, _ = override.partition("=")
+    if not equals or key.startswith(("+", "~")) or key in groups():
+        return override
+    return f"++{override}"
 
 
 def _readable(error: Exception) -> str:

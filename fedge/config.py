@@ -151,11 +151,13 @@ class Evaluation:
     """
 
     federated: Literal["none", "noised"] = "noised"
-    epsilon: float = 1.0
+    epsilon: float = 4.0
     baselines: bool = False
+    baseline_learning_rate: float = 0.1
 
     def __post_init__(self) -> None:
         _within("epsilon", self.epsilon, 0, 1e4, open_low=True)
+        _within("baseline_learning_rate", self.baseline_learning_rate, 0, 1e3, open_low=True)
 
 
 @dataclass(frozen=True)

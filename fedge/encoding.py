@@ -129,7 +129,7 @@ def from_plain(cls: type[T], value: Any, error: type[FedgeError] = ConfigError, 
 
 
 def _decode(kind: Any, value: Any, error: type[FedgeError], path: str) -> Any:  # noqa: PLR0911 - one line a kind
-    if kind is Any:
+    if kind is Any or kind is object:
         return value
     if dataclasses.is_dataclass(kind):
         return _decode_record(kind, value, error, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -34,18 +35,19 @@ PACKAGES = (
 )
 
 
-def round_line(record: RoundRecord, scores: Mapping[str, float]) -> dict[str, Any]:
+def round_line(record: RoundRecord) -> dict[str, Any]:
     """Return one round as plain JSON: scores on the public test set, who answered, what it cost."""
-    spent = [p.epsilon_total for p in record.participants if p.epsilon_total is not None]
+    parts = [_finite(asdict(p)) for p in record.participants]
+    spent = [p["epsilon_total"] for p in parts if p["epsilon_total"] is not None]
     return {
         "round": record.round,
         "attempt": record.attempt,
-        "scores": dict(scores),
+        "scores": record.scores,
         "accepted": record.accepted,
         "void": record.void,
         "reason": record.reason,
         "epsilon_max": max(spent) if spent else None,
-        "participants": [asdict(p) for p in record.participants],
+        "participants": parts,
         "model": record.model_out,
         "seconds": record.seconds,
         "bytes_down": record.bytes_down,
@@ -72,9 +74,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete.splitlines()]
 
 
-def keep_rounds(path: Path, last: int) -> None:
-    """Drop lines of rounds after `last`: they were measured on models that were never released."""
-    lines = [line for line in read_lines(path) if line["round"] <= last]
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write all lines anew."""
     write_atomically(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
 
 
@@ -103,6 +104,11 @@ def environment(seed: int) -> dict[str, Any]:
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "seed": seed,
     }
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with infinite numbers as None: JSON has none, and an infinite epsilon is no guarantee at all."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _row(line: Mapping[str, Any], participant: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Private keys live in files with mode 0600 and never appear in a message, a log o
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fedge.encoding import b64decode, b64encode, canonical, parse
 from fedge.errors import ParseError, SignatureError, StorageError
+from fedge.files import write_atomically
 
 RandomBytes = Callable[[int], bytes]
 
@@ -69,8 +69,8 @@ class PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
 
 
-def generate(random_bytes: RandomBytes = os.urandom) -> PrivateKey:
-    """Return a new key; the default source is the operating system's, a seeded one serves simulations."""
+def generate(random_bytes: RandomBytes) -> PrivateKey:
+    """Return a new key from 32 bytes of `random_bytes`, e.g. `os.urandom`."""
     return PrivateKey(random_bytes(32))
 
 
@@ -83,18 +83,13 @@ def public_key(text: str) -> PublicKey:
 
 
 def save_private(key: PrivateKey, path: Path) -> None:
-    """Write `key` as PKCS#8 PEM to a new file that only its owner can read."""
+    """Write `key` as PKCS#8 PEM to a new file that only its owner can read; never over another key."""
     pem = Ed25519PrivateKey.from_private_bytes(key.seed).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(f"cannot write the key file {path}: {error.strerror}") from error
+    if path.exists():
+        raise StorageError(f"cannot write the key file {path}: there is a key already")
+    write_atomically(path, pem, mode=0o600)
 
 
 def load_private(path: Path) -> PrivateKey:

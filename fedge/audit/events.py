@@ -332,6 +332,8 @@ class RunClose:
     model: Digest
 
 
+ClientLeaf = KeyRotate | ConsentSnapshot | DataUse | WithdrawalEffective | ErasureEffective
+"""What only a client can state; each has `client`, `key`, `seq` and `previous`."""
 Leaf = (
     RunOpen | ClientEnrol | ClientRetire | KeyRotate | ConsentSnapshot | DataUse | WithdrawalEffective
     | ErasureEffective | UpdateRejected | RoundClose | Evaluation | PolicyChange | Incident | ReportIssued

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from fedge.audit.counts import Counts, ExactCounts, bounds, bucket, commitment, opens, publish
 from fedge.audit.events import (
     ClientEnrol,
+    ClientLeaf,
     ClientRetire,
     ConsentSnapshot,
     DataUse,
@@ -48,11 +49,12 @@ from fedge.errors import ParseError
 from fedge.signing import Envelope, PrivateKey, envelope_bytes, parse_envelope, seal
 
 __all__ = [
-    "EVENTS", "MAX_LEAF_BYTES", "ClientEnrol", "ClientRetire", "ConsentSnapshot", "Counts", "DataUse", "Dataset",
-    "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRotate", "Leaf", "Participant",
-    "Permission", "PolicyChange", "PrivacySpend", "PrivacyStatement", "ReportIssued", "Resources", "RoundClose",
-    "RunClose", "RunOpen", "RunResumed", "RunStopped", "UpdateRejected", "WithdrawalEffective", "bounds", "bucket",
-    "commitment", "decode", "encode", "event", "opens", "payload_type", "plain", "publish", "schema",
+    "EVENTS", "MAX_LEAF_BYTES", "ClientEnrol", "ClientLeaf", "ClientRetire", "ConsentSnapshot", "Counts", "DataUse",
+    "Dataset", "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRotate", "Leaf",
+    "Participant", "Permission", "PolicyChange", "PrivacySpend", "PrivacyStatement", "ReportIssued", "Resources",
+    "RoundClose", "RunClose", "RunOpen", "RunResumed", "RunStopped", "UpdateRejected", "WithdrawalEffective",
+    "bounds", "bucket", "commitment", "decode", "encode", "event", "opens", "payload_type", "plain", "publish",
+    "schema",
 ]  # fmt: skip
 
 MAX_LEAF_BYTES = 65_535

@@ -11,7 +11,7 @@ from fedge.cli import audit, budget, consent, report, run
 
 app = typer.Typer(
     name="fedge",
-    help="Privacy-first federated learning: permission per record, a budget the client owns, a log nobody rewrites unseen.",
+    help="Privacy-first federated learning: permission per record, a budget the client owns, a log nobody rewrites.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

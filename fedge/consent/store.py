@@ -37,6 +37,7 @@ class PermissionStore:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._read, self._state, self._digest = 0, NOTHING, START
+        self._withdrawals: list[PermissionEvent] = []
 
     def append(self, events: Sequence[PermissionEvent]) -> None:
         """Make `events` durable, all or none."""
@@ -52,9 +53,19 @@ class PermissionStore:
         self._refresh()
         return self._digest
 
+    @property
+    def last_digest(self) -> str:
+        """The digest of the events read last; asks nothing, so it can be stated when the store is unreadable."""
+        return self._digest
+
     def history(self, subject: str | None = None) -> list[PermissionEvent]:
         """Return events in the order they were appended, of one subject or of all."""
         return [e for e in map(_decode, self._journal.read()) if subject in {None, e.subject}]
+
+    def withdrawals(self) -> Sequence[PermissionEvent]:
+        """Return every withdrawal, in the order they were appended."""
+        self._refresh()
+        return self._withdrawals
 
     def gate(self, subjects: Sequence[str], wanted: str, clock: Clock) -> Gate:
         """Return the question the loader asks: which of these records may be read, at this moment?"""
@@ -87,7 +98,9 @@ class PermissionStore:
     def _refresh(self) -> None:
         fresh = self._journal.read(self._read)
         if fresh:
-            self._state = fold(self._state, map(_decode, fresh))
+            events = [_decode(entry) for entry in fresh]
+            self._state = fold(self._state, events)
+            self._withdrawals += [e for e in events if e.act == "withdraw"]
             for entry in fresh:
                 self._digest = digest(self._digest.encode() + entry)
             self._read += len(fresh)

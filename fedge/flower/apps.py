@@ -6,7 +6,7 @@ body. The same two objects run in process (`grid.InProcessGrid`) and under Flowe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -50,7 +50,7 @@ def server_app(body: Callable[[Fleet], None], hello: Parcel) -> ServerApp:
     return app
 
 
-def run_in_process(answers: dict[ClientId, Answer], body: Callable[[Fleet], None], hello: Parcel) -> None:
+def run_in_process(answers: Mapping[ClientId, Answer], body: Callable[[Fleet], None], hello: Parcel) -> None:
     """Run `body` as a ServerApp against one ClientApp per client, all in this process."""
     first_node = 2
     apps = {first_node + i: client_app(answers[name]) for i, name in enumerate(sorted(answers))}

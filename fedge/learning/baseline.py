@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fedge.learning.loader import Loader
@@ -20,6 +22,15 @@ def trained_alone(
     everything = np.flatnonzero(records.usable).astype(np.int64)
     loader = Loader(records, everything, lambda asked: np.ones(len(asked), dtype=np.bool_))
     return score(task, add(start, train(task, start, loader, recipe, dice).delta), test)
+
+
+def pooled(parts: Sequence[Records]) -> Records:
+    """Return the records of all `parts` as one: what no hospital would allow, and a simulation can."""
+    return Records(
+        np.concatenate([p.features for p in parts]),
+        np.concatenate([p.targets for p in parts]),
+        tuple(s for p in parts for s in p.subjects),
+    )
 
 
 def plain_recipe(steps: int, learning_rate: float, batch_size: int) -> Recipe:

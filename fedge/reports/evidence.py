@@ -114,7 +114,7 @@ def gather(entries: Sequence[Entry]) -> Evidence:
         evaluations=tuple(_of(entries, "evaluation")),
         withdrawals=tuple(_of(entries, "withdrawal_effective")),
         incidents=tuple(e for e in entries if e.event in {"incident", "update_rejected"}),
-        stops=tuple(_of(entries, "run_stopped")),
+        stops=tuple(e for e in entries if e.event in {"run_stopped", "run_resumed"}),
         closed=next(iter(_of(entries, "run_close")), None),
         counts=_tally(e.event for e in entries),
     )

@@ -8,12 +8,14 @@ Colours are CSS variables `--c0` … `--c7` of the page; every plot has a title 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 PALETTE = 8
+LIGHT_COLOURS = ("#0b57b0", "#b3470b", "#1a7f4b", "#8b2fa0", "#a3162f", "#0f7685", "#6b5d00", "#5a5f68")
 
 
 def lines(
@@ -190,3 +192,32 @@ def _number(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.3g}"
+
+
+def standalone(figure: str) -> str | None:
+    """Return the drawing in `figure` as an SVG file of its own, light, or None if nothing was recorded."""
+    start, end = figure.find("<svg "), figure.find("</svg>")
+    if start < 0:
+        return None
+    drawing = figure[start:end].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    head, _, body = drawing.partition(">")
+    names = re.findall(r"</span>(.*?)</li>", figure)
+    head, body = _with_legend(head, body, names)
+    colours = "".join(f".s{i}{{stroke:{c}}}.f{i}{{fill:{c}}}" for i, c in enumerate(LIGHT_COLOURS))
+    style = (
+        "text{font:12px sans-serif;fill:#1b1f24}.grid{stroke:#d5dae0}.dashed{stroke-dasharray:5 4}"
+        f"polyline{{stroke-width:2}}{colours}"
+    )
+    return f'{head}><style>{style}</style><rect width="100%" height="100%" fill="#fff"/>{body}</svg>\n'
+
+
+def _with_legend(head: str, body: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return the drawing with its legend below it: on a page that is a list, in a file it must be drawn."""
+    height = float(re.findall(r'viewBox="0 0 \d+ ([\d.]+)"', head)[0])
+    across = max(1, WIDTH // 130)
+    rows = -(-len(names) // across)
+    for i, name in enumerate(names):
+        x, y = LEFT + (i % across) * 118, height + 14 + 18 * (i // across)
+        body += f'<rect x="{x}" y="{y - 9}" width="10" height="10" class="f{i % PALETTE}"/>'
+        body += f'<text x="{x + 15}" y="{y}">{name}</text>'
+    return head.replace(f"0 0 {WIDTH} {height:g}", f"0 0 {WIDTH} {height + 18 * rows + (8 if rows else 0):g}"), body

@@ -1,118 +1,73 @@
 """The client: it belongs to the owner of the data, and judges every order before it touches a record.
 
-    order → judge → admit → [reserve: the spend is durable] → learn → settle → answer
+    order → admit (the spend is durable) → learn → settle → answer
 
 Order of effect 1, consent before touch: only `learning.loader.Loader` reads records, and it asks the permission
-store at that moment. Order of effect 2, spend before send: the ledger reserves before learning begins, so that a
-crash at any later line counts as spent. The answer is the client's own log entry, durable before it is sent.
+store at that moment. Order of effect 2, spend before send: nothing computed from data exists before `admit` has
+reserved its spend. The answer is the client's own log entry, durable before it is sent.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedge import params as parameters
-from fedge import policy as policies
-from fedge.audit.witness import Witness
-from fedge.consent.grants import Verdicts
-from fedge.consent.store import PermissionStore
-from fedge.encoding import Clock, canonical, digest, moment
-from fedge.errors import BudgetError, FedgeError, PrivacyError, RoundError
-from fedge.ids import ClientId, Lineage
+from fedge.audit.leaves import decode
+from fedge.encoding import digest
+from fedge.errors import DataError, FedgeError, RoundError
 from fedge.learning.loader import Loader
-from fedge.learning.task import Records, Task
+from fedge.learning.scoring import correct
+from fedge.learning.training import train
 from fedge.params import Params
-from fedge.policy import ClientPolicy
-from fedge.privacy.budget import Budget
-from fedge.privacy.ledger import Ledger, Reservation
-from fedge.privacy.noise import Dice
-from fedge.rounds import statement
-from fedge.rounds.job import Job, job_of
-from fedge.rounds.memory import Answer, Memory, bitmap, indices
-from fedge.rounds.messages import Enrolment, Hello, Kind, Parcel, WorkOrder, only_statement, read, sign
-from fedge.rounds.statement import Refused
+from fedge.rounds.admission import Admitted, Refused, admit
+from fedge.rounds.job import COUNT_SENSITIVITY, Job
+from fedge.rounds.memory import Answer, indices
+from fedge.rounds.messages import (
+    PUBLIC_SIZE,
+    Enrolment,
+    Hello,
+    Kind,
+    Parcel,
+    WorkOrder,
+    only_statement,
+    read,
+    sign,
+)
+from fedge.rounds.site import Site
+from fedge.rounds.statement import Begun, Result, data_use, size_in_bytes, subject_commitment, withdrawal
 from fedge.rounds.vouch import vouch
-from fedge.signing import PrivateKey, PublicKey
-
-Reached = Callable[[str], None]
-"""Called at the lines where a crash matters, with their name; does nothing unless a test wants to die there."""
-
-
-def passed(_step: str) -> None:
-    """Do nothing: the Reached of everyone but a crash test."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """Everything that the owner of the data holds and decides; handed in, never looked up.
-
-    `dice` makes the source of all randomness of one job from its labels; `server` is the one server it works for.
-    """
-
-    client: ClientId
-    organisation: str
-    key: PrivateKey
-    witness: Witness
-    server: PublicKey
-    task: Task
-    task_digest: str
-    training: Records
-    evaluation: Records
-    lineage: Lineage
-    commitment: str
-    permissions: PermissionStore
-    ledger: Ledger
-    budget: Budget
-    policy: ClientPolicy
-    memory: Memory
-    dice: Callable[[str, int], Dice]
-    clock: Clock
-    receipts: Path
-    faults: Path
-    reached: Reached = passed
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """An order that may be carried out: on which records, at what spend, which is durable already."""
-
-    job: Job
-    eligible: NDArray[np.int64]
-    verdicts: Verdicts
-    snapshot: str
-    reservation: Reservation
-    started: datetime
 
 
 def answer(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     """Return the client's answer to a parcel of the server.
 
     Raises SignatureError, ParseError or RoundError for what is not an order of this client's server at all: such
-    a message deserves no statement, and the carrier turns it into silence.
+    a message deserves no statement, and the carrier turns it into silence. Why is in the client's own faults file.
     """
+    try:
+        return _answered(site, kind, parcel)
+    except Exception:
+        _keep_traceback(site)
+        raise
+
+
+def _answered(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     if kind == "hello":
-        return _introduce(site, read(Hello, only_statement(parcel), site.server))
+        read(Hello, only_statement(parcel), site.server.key)
+        enrolment = Enrolment(site.client, site.key.public.text, site.witness.vkey.text, site.organisation)
+        return Parcel((sign(enrolment, site.key),))
     if kind == "seal":
-        return vouch(site.witness, site.memory, site.client, site.key, site.server, site.receipts, parcel)
-    order = read(WorkOrder, only_statement(parcel), site.server)
+        return vouch(site, parcel)
+    order = read(WorkOrder, only_statement(parcel), site.server.key)
     if order.client != site.client:
         raise RoundError(f"the order is for {order.client}, this is {site.client}")
     if order.model != parameters.digest(parcel.tensors):
         raise RoundError("the model beside the order is not the one that the order names")
     return _again(site, order) or _work(site, order, parcel.tensors)
-
-
-def _introduce(site: Site, hello: Hello) -> Parcel:
-    del hello
-    enrolment = Enrolment(site.client, site.key.public.text, site.witness.vkey, site.organisation)
-    return Parcel((sign(enrolment, site.key),))
 
 
 def _again(site: Site, order: WorkOrder) -> Parcel | None:
@@ -121,49 +76,137 @@ def _again(site: Site, order: WorkOrder) -> Parcel | None:
     Sending the same bytes twice discloses nothing new, so it costs nothing and touches nothing.
     """
     known = site.memory.answer_to(order.run, order.substance)
-    if known is None:
+    if known is None or known.tensors is None:  # a refusal is judged anew: its reason may be gone
         return None
     tensors = site.memory.tensors_of(known)
     if tensors is None or not _still_permitted(site, order, indices(known.used)):
         return None
-    return Parcel(_unlogged(site, order), tensors)
+    return _parcel(site, order, tensors)
 
 
 def _work(site: Site, order: WorkOrder, model: Params) -> Parcel:
-    started = site.clock()
+    begun = Begun(site.machine.clock(), site.machine.cpu_seconds(), size_in_bytes(model))
+    _state_withdrawals(site, order, begun)
     try:
-        admitted = admit(site, order, started)
+        admitted = admit(site, order, begun.at)
     except Refused as refusal:
-        return _settle_refusal(site, order, refusal, started)
+        said = Result("refused", refusal.reason, eligible=0, verdicts=refusal.verdicts)
+        return _say(site, order, said, begun)[1]
     site.reached("reserved")
-    return _settle(site, order, admitted, *_learn(site, order, model, admitted))
+    result = _settled(site, order, _learn(site, order, model, admitted))
+    site.reached("learned")
+    statement, parcel = _say(site, order, result, begun)
+    site.ledger.commit(admitted.reservation, digest(statement.leaf_bytes), site.machine.clock())
+    site.reached("committed")
+    return parcel
 
 
-# ---- judge and admit -------------------------------------------------------------------------------------------
+# ---- learn: from permitted records to what may leave ------------------------------------------------------------
 
 
-def admit(site: Site, order: WorkOrder, now: datetime) -> Admitted:
-    """Return what the order may do, with its spend reserved; raise Refused with the reason otherwise.
+def _learn(site: Site, order: WorkOrder, model: Params, admitted: Admitted) -> Result:
+    """Carry out the job; a fault in the task's own code is an outcome, not a crash of the client.
 
-    The order of the checks: freshness and replay, task, purpose and consent, budget, policy, reservation.
+    Its traceback may quote data, so it stays with the client.
     """
-    _check_fresh(site, order, now)
-    job = job_of(order.work, order.recipe, site.training, site.evaluation, site.lineage, site.task)
-    state = site.permissions.state()
-    verdicts = state.judge(job.records.subjects, order.purpose, now)
-    eligible = np.flatnonzero(verdicts.admitted & job.records.usable)
-    if len(eligible) < max(1, site.policy.minimum_records):
-        raise Refused("no_permitted_record", verdicts)
-    event, spent = job.event, site.ledger.spent(job.lineage)
-    _check_policy(site, order, job, spent)
-    snapshot = site.permissions.snapshot_digest()
-    # A repeat of the same job on the same data with the same dice is the same release: it is spent once.
-    key = digest(canonical([order.substance, snapshot, site.commitment, digest(eligible.tobytes())]))
-    dice = site.dice(order.work, order.round)
+    loader = _loader(site, order, admitted)
     try:
-        reservation = site.ledger.reserve(
-            job.lineage, key, event, now, randomness=dice.name if not dice.secure else None, budget=site.budget
-        )
-    except BudgetError as error:
-        raise Refused("budget_exhausted", verdicts) from error
-    return Admitted(job, eligible, verdicts, snapshot, reservation, now)
+        tensors = _finite(_compute(site, order, admitted.job, model, loader))
+    except FedgeError as error:
+        return _failed(site, admitted, loader, type(error).__name__.removesuffix("Error").lower())
+    except Exception:  # noqa: BLE001 - a Task is the user's code and may raise anything
+        return _failed(site, admitted, loader, "task_error")
+    if site.policy.public_size and order.work == "train":
+        tensors[PUBLIC_SIZE] = np.asarray([len(admitted.eligible)], dtype=np.float64)
+    update = parameters.digest(tensors)
+    return replace(_outcome(admitted, loader), outcome="submitted", tensors=tensors, update=update)
+
+
+def _loader(site: Site, order: WorkOrder, admitted: Admitted) -> Loader:
+    records = admitted.holding.records
+    gate = site.permissions.gate(records.subjects, order.purpose, site.machine.clock)
+    return Loader(records, admitted.eligible, gate, site.on_read)
+
+
+def _compute(site: Site, order: WorkOrder, job: Job, model: Params, loader: Loader) -> Params:
+    dice = site.dice(order.work, order.round)
+    if job.recipe is not None:
+        return train(site.task, model, loader, job.recipe, dice).delta
+    hits, total = correct(site.task, model, loader)
+    noise = dice.discrete_gaussian((2,), job.noise_multiplier * COUNT_SENSITIVITY, 1.0)
+    return {"correct": np.asarray([hits + noise[0]]), "total": np.asarray([total + noise[1]])}
+
+
+def _finite(tensors: Params) -> dict[str, NDArray[np.floating]]:
+    if not all(np.isfinite(array).all() for array in tensors.values()):
+        raise DataError("the result holds numbers that are not finite")
+    return dict(tensors)
+
+
+def _failed(site: Site, admitted: Admitted, loader: Loader, reason: str) -> Result:
+    _keep_traceback(site)
+    return replace(_outcome(admitted, loader), reason=reason)
+
+
+def _keep_traceback(site: Site) -> None:
+    site.faults.parent.mkdir(parents=True, exist_ok=True)
+    with site.faults.open("a", encoding="utf-8") as file:
+        file.write(f"{site.machine.clock().isoformat()}\n{traceback.format_exc()}\n")
+
+
+# ---- settle: look once more, state it, remember it, send it -----------------------------------------------------
+
+
+def _settled(site: Site, order: WorkOrder, result: Result) -> Result:
+    """Return `result`, without its tensors if somebody in it has withdrawn while it was computed."""
+    if result.outcome != "submitted" or _still_permitted(site, order, result.used):
+        return result
+    return replace(result, outcome="skipped", reason="withdrawn_in_flight", tensors=None, update=None)
+
+
+def _say(site: Site, order: WorkOrder, result: Result, begun: Begun) -> tuple[Answer, Parcel]:
+    statement = data_use(site, order, result, begun)
+    site.memory.keep(statement, result.tensors)
+    site.reached("kept")
+    return statement, _parcel(site, order, result.tensors or {})
+
+
+def _parcel(site: Site, order: WorkOrder, tensors: Params) -> Parcel:
+    """Return all statements that the server has not yet proved to have logged, and the tensors of the last."""
+    return Parcel(tuple(a.leaf_bytes for a in site.memory.unreceipted(order.run)), tensors)
+
+
+def _state_withdrawals(site: Site, order: WorkOrder, begun: Begun) -> None:
+    """State every withdrawal since the client's first statement in this run, once."""
+    answers = site.memory.answers(order.run)
+    if not answers:
+        return
+    first = decode(answers[0].leaf_bytes)[0].at
+    people = set(site.training.records.subjects) | set(site.evaluation.records.subjects)
+    for event in site.permissions.withdrawals():
+        known = site.memory.answer_to(order.run, subject_commitment(site, order.run, event))
+        if event.subject in people and event.recorded_at >= first and known is None:
+            site.memory.keep(withdrawal(site, order, event, begun.at), None)
+
+
+def _still_permitted(site: Site, order: WorkOrder, used: NDArray[np.int64]) -> bool:
+    if site.policy.withdrawn_in_flight == "finish":
+        return True
+    subjects = site.holding(order.work).records.subjects
+    asked = [subjects[int(i)] for i in used]
+    return bool(site.permissions.state().judge(asked, order.purpose, site.machine.clock()).admitted.all())
+
+
+def _outcome(admitted: Admitted, loader: Loader) -> Result:
+    """Return what is true of a job whatever came of it; the caller says the rest with `replace`."""
+    unusable = int(np.count_nonzero(admitted.verdicts.admitted & ~admitted.holding.records.usable))
+    return Result(
+        outcome="failed",
+        reason=None,
+        eligible=len(admitted.eligible),
+        verdicts=admitted.verdicts,
+        unusable=unusable,
+        used=loader.touched,
+        job=admitted.job,
+        snapshot=admitted.snapshot,
+    )

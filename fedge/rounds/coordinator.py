@@ -1,6 +1,6 @@
-"""The coordinator: rounds as a generator; the caller owns stopping, printing and evaluation.
+"""The coordinator: rounds as a generator; the caller owns stopping, printing and what comes between rounds.
 
-    plan → cohort → orders → answers → tally → new state → [prepare] → leaves → checkpoint → cosigned → publish → release
+    cohort → orders → answers → tally → new state → [prepare] → entries → checkpoint → cosigned → publish → release
 
 Order of effect 3, log before release: the new model lies in a pending file until its round is in the log and a
 quorum of witnesses has cosigned the checkpoint. Nothing here imports the client: the two parties share messages only.
@@ -8,42 +8,225 @@ quorum of witnesses has cosigned the checkpoint. Nothing here imports the client
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 
 from fedge import params as parameters
-from fedge.audit import leaves
-from fedge.encoding import Clock, canonical, digest, parse, timestamp
-from fedge.errors import FedgeError, RoundError
-from fedge.ids import ClientId, RunId
-from fedge.journal import Journal
+from fedge.audit.leaves import (
+    Evaluation,
+    Leaf,
+    Participant,
+    RoundClose,
+    RunClose,
+    RunResumed,
+    RunStopped,
+    UpdateRejected,
+)
+from fedge.encoding import Clock, decimal, timestamp
+from fedge.errors import LogConflictError, RoundError
 from fedge.learning.aggregation import Aggregation, Combined, Contribution
-from fedge.rounds.messages import Enrolment, Fleet, Parcel, WorkOrder, sign
-from fedge.rounds.record import Outcome, Participation, RoundRecord
+from fedge.params import Params
+from fedge.rounds.book import Book
+from fedge.rounds.evaluation import LIKE, evaluation
+from fedge.rounds.exchange import Exchange
+from fedge.rounds.messages import Fleet
+from fedge.rounds.plan import Plan
+from fedge.rounds.record import RoundRecord
 from fedge.rounds.sampling import Permuter, cohort
 from fedge.rounds.sealing import Sealer
 from fedge.rounds.state import State, StateStore
-from fedge.rounds.tally import Tally, Verdict, judge
+from fedge.rounds.tally import Tally
 from fedge.signing import PrivateKey
-
-Reached = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run intends, fixed before the first round and digested into the first log entry."""
+class Coordinator:
+    """Everything the server's side of a run is handed.
 
-    run: RunId
-    task: str
-    task_digest: str
-    purpose: str
-    rounds: int
-    recipe: Mapping[str, object]
-    config_digest: str
-    fraction: float = 1.0
-    minimum_clients: int = 1
-    minimum_updates: int = 1
-    weighting: str = "uniform"
-    lifetime: timedelta = timedelta(hours=1)
+    `score` says how good a model is on the server's public test set; `dice` makes the source of randomness of a round;
+    `reached` is called with the names of the lines where a crash matters.
+    """
+
+    plan: Plan
+    initial: Params
+    book: Book
+    sealer: Sealer
+    states: StateStore
+    fleet: Fleet
+    key: PrivateKey
+    aggregation: Aggregation
+    score: Callable[[Params], Mapping[str, float]]
+    dice: Callable[[int], Permuter]
+    clock: Clock
+    reached: Callable[[str], None] = lambda _step: None
+
+    def rounds(self) -> Iterator[RoundRecord]:
+        """Open or resume the run, then yield each round after it was released."""
+        state = self.open()
+        while state.round < self.plan.opening.rounds_planned:
+            state, record = self._round(state)
+            yield record
+
+    # ---- open, resume, stop, close ------------------------------------------------------------------------------
+
+    def open(self) -> State:
+        """Return the state to go on from: the initial one, or the last whose round the log has closed."""
+        if self.book.opening is None:
+            self.book.append(self._exchange.enrol())
+        elif not self.book.finished:
+            released = self.states.released()
+            done = self.book.closed.round if self.book.closed else 0
+            model = released.model if released else self.plan.opening.initial_model
+            self.book.append([RunResumed(self.plan.run, self._now(), done, model)])
+        state = self._recovered()
+        released = self.states.released()
+        if released is None or (released.round, released.model) != (state.round, state.model):
+            self._release(state)
+        return state
+
+    def stop(self, reason: str) -> None:
+        """Record that the run was stopped; it can be resumed."""
+        done = self.book.closed.round if self.book.closed else 0
+        self.book.append([RunStopped(self.plan.run, self._now(), done, reason)])
+        self.sealer.seal(self.fleet, done)
+
+    def close(self, evaluation_noise: float | None) -> Evaluation | None:
+        """Ask the clients how good the model is, with this much noise (None: do not ask), then close the log."""
+        state = self._recovered()
+        if self.book.finished:
+            return None
+        found = self._evaluate(state, evaluation_noise) if evaluation_noise is not None else None
+        counts = {str(client): len(self.book.chain(client).entries) for client in self.book.enrolled}
+        self.book.append([RunClose(self.plan.run, self._now(), state.round, counts, state.model)])
+        self.sealer.seal(self.fleet, state.round)
+        return found
+
+    def _recovered(self) -> State:
+        """Return the state that the log says is the latest; it lies in the released or in the pending file."""
+        first = State(0, self.initial)
+        closed = self.book.closed
+        expected = (closed.round, closed.model_out) if closed else (0, self.plan.opening.initial_model)
+        for state in (self.states.released(), self.states.pending(), first):
+            if state is not None and (state.round, state.model) == expected:
+                return state
+        raise LogConflictError(
+            f"the log has closed round {expected[0]} with model {expected[1]}, which is not among the server's files: "
+            "they were lost or replaced. Restore the server's folder; nothing is released without it"
+        )
+
+    # ---- one round ----------------------------------------------------------------------------------------------
+
+    def _round(self, state: State) -> tuple[State, RoundRecord]:
+        round_, began = state.round + 1, self.clock()
+        exchange, plan = self._exchange, self.plan
+        asked = cohort(exchange.reachable(), plan.fraction, plan.minimum_clients, self.dice(round_))
+        tallies = exchange.ask("train", round_, state, asked, plan.recipe, state.params)
+        answered = self.clock()
+        combined, reason = self._combined(state, round_, tallies)
+        new = State(round_, combined.params, combined.memory)
+        scores = {name: value for name, value in self.score(new.params).items() if math.isfinite(value)}
+        judged = self.clock()
+        closing = self._closing(state, new, tallies, reason)
+        self.states.prepare(new)
+        self.reached("prepared")
+        statements = [s for t in tallies for s in t.statements]
+        self.book.append([*self._rejections(round_, tallies), closing, self._central(new, scores)], statements)
+        self.reached("appended")
+        self._release(new)
+        seconds = {
+            "clients": (answered - began).total_seconds(),
+            "combine_and_score": (judged - answered).total_seconds(),
+            "log_and_seal": (self.clock() - judged).total_seconds(),
+        }
+        down, up = _bytes(state, tallies)
+        return new, RoundRecord(
+            round=round_,
+            attempt=closing.attempt,
+            participants=tuple(t.part for t in tallies),
+            void=closing.void,
+            reason=reason,
+            model_in=state.model,
+            model_out=new.model,
+            scores=scores,
+            seconds=seconds,
+            bytes_down=down,
+            bytes_up=up,
+        )
+
+    def _combined(self, state: State, round_: int, tallies: Sequence[Tally]) -> tuple[Combined, str | None]:
+        """Return the next model, or the old one and the reason why the round is void."""
+        weigh = self.plan.weighting == "examples"
+        accepted = [
+            Contribution(t.part.client, t.tensors, t.size if weigh else 1.0) for t in tallies if t.tensors is not None
+        ]
+        old = Combined(state.params, state.memory)
+        if len(accepted) < max(self.plan.minimum_updates, self.aggregation.needs):
+            return old, "too_few_updates"
+        combined = self.aggregation.combine(state.params, state.memory, accepted, round_)
+        try:
+            parameters.check_like(combined.params, state.params)
+        except RoundError:
+            return old, "model_not_finite"
+        return combined, None
+
+    def _release(self, state: State) -> None:
+        """Order of effect 3, log before release: sealed and published first, then the model becomes the released one.
+
+        If we crash in between, the log names a model that nobody has seen, and `open` releases it.
+        """
+        self.sealer.seal(self.fleet, state.round)
+        self.reached("sealed")
+        self.states.release(state)
+        self.reached("released")
+
+    # ---- entries ------------------------------------------------------------------------------------------------
+
+    def _closing(self, state: State, new: State, tallies: Sequence[Tally], reason: str | None) -> RoundClose:
+        parts = tuple(Participant(t.part.client, t.part.outcome, t.part.reason) for t in tallies)
+        return RoundClose(
+            run=self.plan.run,
+            at=self._now(),
+            round=new.round,
+            attempt=1 + self.book.resumed,
+            participants=parts,
+            accepted=sum(p.outcome == "accepted" for p in parts),
+            model_in=state.model,
+            model_out=new.model,
+            void=reason is not None,
+            reason=reason,
+            aggregation=self.aggregation.name,
+        )
+
+    def _rejections(self, round_: int, tallies: Sequence[Tally]) -> list[Leaf]:
+        return [
+            UpdateRejected(self.plan.run, self._now(), t.part.client, round_, t.part.reason or "unknown", t.update)
+            for t in tallies
+            if t.part.outcome == "rejected"
+        ]
+
+    def _central(self, state: State, scores: Mapping[str, float]) -> Evaluation:
+        values = {name: decimal(value) for name, value in scores.items()}
+        return Evaluation(self.plan.run, self._now(), state.round, "central", state.model, values, None, None)
+
+    def _evaluate(self, state: State, noise_multiplier: float) -> Evaluation | None:
+        recipe = {"noise_multiplier": decimal(noise_multiplier)}
+        exchange = self._exchange
+        tallies = exchange.ask("evaluate", state.round, state, exchange.reachable(), recipe, LIKE)
+        found = evaluation(self.plan.run, self._now(), state.round, state.model, tallies, noise_multiplier)
+        rejections = self._rejections(state.round, tallies)
+        self.book.append([*rejections, *([found] if found else [])], [s for t in tallies for s in t.statements])
+        return found
+
+    @property
+    def _exchange(self) -> Exchange:
+        return Exchange(self.plan, self.book, self.fleet, self.key, self.clock, self.reached)
+
+    def _now(self) -> str:
+        return timestamp(self.clock())
+
+
+def _bytes(state: State, tallies: Sequence[Tally]) -> tuple[int, int]:
+    model = sum(array.nbytes for array in state.params.values())
+    up = sum(sum(array.nbytes for array in t.tensors.values()) for t in tallies if t.tensors is not None)
+    return model * len(tallies), up

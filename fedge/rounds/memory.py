@@ -22,22 +22,30 @@ from fedge.files import write_atomically
 from fedge.journal import Journal
 from fedge.params import Params
 
+Work = Literal["train", "evaluate", "withdrawal"]
+"""What a statement is about."""
+
 
 @dataclass(frozen=True)
 class Answer:
-    """One statement of the client: the leaf, what it answers, and what it used.
+    """One statement of the client: the leaf, what it answers, what it used, and what opens its commitments.
 
-    `seq` counts the client's leaves in `run`; `tensors` is the digest of the tensors beside it, if any; `used` marks
-    the records that were read, as a bitmap over the client's records (the private index of who was in which round).
+    `seq` counts the client's leaves in `run`; `substance` is the digest of the order (or of the withdrawal) it speaks
+    of; `tensors` the digest of the tensors beside it, if any; `used` marks the records that were read, as a bitmap over
+    the client's records (the private index of who was in which round); `opening` holds exact counts and nonce;
+    `ledger` is the head of the privacy ledger that it states, `<size>@<digest>`.
     """
 
     run: str
+    work: Work
     round: int
     seq: int
     substance: str
     leaf: str
-    tensors: str | None
-    used: str
+    tensors: str | None = None
+    used: str = ""
+    opening: str = ""
+    ledger: str | None = None
 
     @property
     def leaf_bytes(self) -> bytes:
@@ -70,10 +78,6 @@ class Memory:
     def answer_to(self, run: str, substance: str) -> Answer | None:
         """Return the latest statement that answers an order of this substance."""
         return next((a for a in reversed(self.answers(run)) if a.substance == substance), None)
-
-    def last_round(self, run: str) -> int:
-        """Return the highest round answered in `run`; -1 before the first."""
-        return max((a.round for a in self.answers(run)), default=-1)
 
     def previous(self, run: str) -> str | None:
         """Return the digest of the client's latest leaf in `run`."""

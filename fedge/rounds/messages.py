@@ -23,6 +23,8 @@ from fedge.params import Params
 from fedge.signing import PrivateKey, PublicKey, envelope_bytes, parse_envelope, public_key, seal, unseal
 
 Work = Literal["train", "evaluate"]
+PUBLIC_SIZE = "fedge.public_size"
+"""Name of the tensor by which a client whose policy declares its size public states its number of records."""
 Kind = Literal["hello", "work", "seal"]
 
 

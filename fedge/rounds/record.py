@@ -25,7 +25,7 @@ class Participation:
 class RoundRecord:
     """One closed round; `void` if too few updates came and the old model stays.
 
-    `seconds` says where the time went, by step: dispatch, combine, log, seal, release.
+    `scores` are those of the new model on the server's public test set; `seconds` says where the time went.
     """
 
     round: int
@@ -35,6 +35,7 @@ class RoundRecord:
     reason: str | None
     model_in: str
     model_out: str
+    scores: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     bytes_down: int = 0
     bytes_up: int = 0

@@ -1,60 +1,106 @@
 """Sealing a round: no model is released before a quorum of witnesses has cosigned the log that records it.
 
 The clients are the witnesses. Each demands a consistency proof from the checkpoint it has pinned, and a receipt for
-every leaf it has handed in; then it pins the new checkpoint and cosigns. The server keeps no promise of theirs in
-memory: a client that says "I have pinned size n" is served a proof from n.
+every statement it has handed in; then it pins the new checkpoint and cosigns. The server relies on no memory of its
+own: a client that says "I have pinned size n" is served a proof from n.
 
 If we crash before `publish`, nothing was shown but to witnesses, and the same entries are sealed again on restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedge.audit.log import AuditLog
+from fedge.audit.checkpoint import check_cosignature
+from fedge.audit.note import Note, Signature, parse, verifier_key
 from fedge.encoding import b64encode
 from fedge.errors import AuditError, FedgeError
-from fedge.ids import ClientId, RunId
-from fedge.rounds.messages import Enrolment, Fleet, Parcel, SealAnswer, SealRequest, only_statement, read, sign
+from fedge.ids import ClientId
+from fedge.rounds.book import Book
+from fedge.rounds.messages import Fleet, Parcel, SealAnswer, SealRequest, only_statement, read, sign
 from fedge.signing import PrivateKey, public_key
 
 
 @dataclass
 class Sealer:
-    """The server's side of sealing; `leaves_of` says where each client's leaves are in the log, by sequence number.
+    """The server's side of sealing; `pinned` and `proved` are hints that answers correct, never promises.
 
-    `pinned` is what each client was last known to have pinned: a hint that answers correct, never a promise.
+    `pinned` is the log size that each client was last known to vouch for, `proved` how many of its statements it has
+    receipts for.
     """
 
-    run: RunId
-    log: AuditLog
+    run: str
+    book: Book
     key: PrivateKey
-    enrolled: Mapping[ClientId, Enrolment]
-    quorum: int
     audit: Path
-    leaves_of: dict[ClientId, dict[int, int]] = field(default_factory=dict)
     pinned: dict[ClientId, int] = field(default_factory=dict)
     proved: dict[ClientId, int] = field(default_factory=dict)
 
-    def seal(self, fleet: Fleet, round_: int) -> int:
-        """Have the present log cosigned and publish it; return the number of organisations that vouched.
+    def seal(self, fleet: Fleet, round_: int) -> None:
+        """Have the present log cosigned by a quorum of organisations, and publish it.
 
-        Raises AuditError, naming each witness's reason, if fewer than `quorum` organisations cosign.
+        Raises AuditError, naming each witness's reason, if too few cosign.
         """
-        note = self.log.signed_checkpoint()
-        answers = self._ask(fleet, round_, note, list(self.enrolled))
+        note = self.book.log.signed_checkpoint()
+        answers = self._ask(fleet, round_, note, self.book.enrolled)
         behind = [c for c, a in answers.items() if a.refusal and a.pinned_size != self.pinned.get(c, 0)]
-        for client in behind:  # what we believed of its pin was wrong (a restart): serve it from where it stands
-            self.pinned[client] = answers[client].pinned_size
-        answers |= self._ask(fleet, round_, note, behind) if behind else {}
-        cosigned = {c: a.cosignature for c, a in answers.items() if a.cosignature is not None}
-        organisations = {self.enrolled[c].organisation for c in cosigned}
-        if len(organisations) < self.quorum:
-            raise AuditError(_too_few(len(organisations), self.quorum, self.enrolled, answers))
-        self.log.publish(self.audit, self.log.with_cosignatures(note, [cosigned[c] for c in sorted(cosigned)]))
-        for client in cosigned:
-            self.pinned[client] = self.log.size
-            self.proved[client] = max(self.leaves_of.get(client, {}), default=-1)
-        return len(organisations)
+        if behind:  # what we believed of their pins was wrong (a restart): serve them from where they stand
+            self.pinned |= {client: answers[client].pinned_size for client in behind}
+            answers |= self._ask(fleet, round_, note, behind)
+        signatures = self._verified(note, answers)
+        trust = self.book.trust()
+        if len(trust.vouching(s.name for s in signatures.values())) < trust.quorum:
+            raise AuditError(_too_few(len(signatures), trust.quorum, self.book.enrolled, answers))
+        lines = tuple(signatures[c] for c in sorted(signatures))
+        self.book.log.publish(self.audit, note.with_signatures(lines), trust)
+        for client in signatures:
+            self.pinned[client] = self.book.log.size
+            self.proved[client] = len(self.book.chain(client).entries)
+
+    def _ask(self, fleet: Fleet, round_: int, note: Note, clients: Iterable[ClientId]) -> dict[ClientId, SealAnswer]:
+        parcels = {c: Parcel((sign(self._request(c, round_, note), self.key),)) for c in clients}
+        answers: dict[ClientId, SealAnswer] = {}
+        for client, parcel in fleet.dispatch("seal", parcels).items():
+            try:
+                key = public_key(self.book.enrolled[client].key)
+                answers[client] = read(SealAnswer, only_statement(parcel), key)
+            except FedgeError:
+                continue  # not the client's own words: it has said nothing
+        return answers
+
+    def _request(self, client: ClientId, round_: int, note: Note) -> SealRequest:
+        old = min(self.pinned.get(client, 0), self.book.log.size)
+        entries = self.book.chain(client).entries
+        unproved = range(min(self.proved.get(client, 0), len(entries)), len(entries))
+        return SealRequest(
+            run=self.run,
+            round=round_,
+            checkpoint=note.text,
+            old_size=old,
+            consistency=tuple(b64encode(h) for h in self.book.log.consistency(old)),
+            receipts={str(seq): self.book.log.receipt(entries[seq], note).text for seq in unproved},
+        )
+
+    def _verified(self, note: Note, answers: Mapping[ClientId, SealAnswer]) -> dict[ClientId, Signature]:
+        """Return the cosignatures that verify; a false one is no cosignature."""
+        verified: dict[ClientId, Signature] = {}
+        for client, answer in answers.items():
+            if answer.cosignature is None:
+                continue
+            try:
+                (signature,) = parse(note.body + "\n" + answer.cosignature).signatures
+                check_cosignature(note.body, signature, verifier_key(self.book.enrolled[client].witness_key))
+            except (AuditError, ValueError):
+                continue
+            verified[client] = signature
+        return verified
+
+
+def _too_few(count: int, quorum: int, enrolled: Iterable[ClientId], answers: Mapping[ClientId, SealAnswer]) -> str:
+    reasons = [f"{c}: {answers[c].refusal or 'cosigned'}" if c in answers else f"{c}: silent" for c in sorted(enrolled)]
+    return (
+        f"{count} witnesses vouch for the log where {quorum} organisations are needed, so the round is not released. "
+        + "; ".join(reasons)
+    )

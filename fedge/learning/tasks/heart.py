@@ -2,9 +2,9 @@
 
 Files `processed.{cleveland,hungarian,switzerland,va}.data` from https://archive.ics.uci.edu/dataset/45/heart+disease,
 CC BY 4.0; Janosi, Steinbrunn, Pfisterer, Detrano 1989. Features and missing values as in FLamby's Fed-Heart-Disease
-(https://arxiv.org/abs/2210.04620): slope, ca and thal are left out (mostly missing), then incomplete rows; chest pain and
-resting ECG become indicators. Unlike FLamby, scaling uses fixed clinical ranges: a hospital's own statistics would break
-record-level privacy.
+(https://arxiv.org/abs/2210.04620): slope, ca and thal are left out (mostly missing), then incomplete rows; chest pain
+and resting ECG become indicators. Unlike FLamby, scaling uses fixed clinical ranges: a hospital's own statistics would
+break record-level privacy.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""The writer of the log: append, commit to it, prove, publish. Only the server has one.
+
+Entries live in a Journal, which cannot fork: two writers collide in its compare-and-swap. What is shown to others is
+`audit/`: tiles, the newest cosigned checkpoint, and the policy file. A log that is behind its own published checkpoint
+(an old database was put back) refuses to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedge.audit import tiles
+from fedge.audit.checkpoint import Checkpoint, parse_body
+from fedge.audit.merkle import Tree, leaf_hash
+from fedge.audit.note import ED25519, Note, VerifierKey, checked_name, parse, sign
+from fedge.audit.proof import Receipt
+from fedge.audit.trust import Trust
+from fedge.errors import LogConflictError, StorageError
+from fedge.files import write_atomically
+from fedge.journal import Journal
+from fedge.signing import PrivateKey
+
+CHECKPOINT, POLICY = "checkpoint", "policy.txt"
+
+
+class AuditLog:
+    """One log, named by `origin`, whose checkpoints `key` signs."""
+
+    def __init__(self, journal: Journal, origin: str, key: PrivateKey) -> None:
+        self._journal, self._origin, self._key = journal, checked_name(origin), key
+        self._tree = Tree(leaf_hash(entry) for entry in journal.read())
+        self._published = 0
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return self._tree.size
+
+    @property
+    def vkey(self) -> VerifierKey:
+        """The key that checkpoints are verified with."""
+        return VerifierKey(self._origin, ED25519, self._key.public)
+
+    def entries(self, start: int = 0, stop: int | None = None) -> list[bytes]:
+        """Return entries `start` to `stop`."""
+        return self._journal.read(start, stop)
+
+    def append(self, entries: Sequence[bytes]) -> int:
+        """Append `entries`, all or none, and return the index of the first.
+
+        Raises LogConflictError if another process has written to this log.
+        """
+        first = self.size
+        self._journal.append(entries, expected_size=first)
+        self._tree.extend(leaf_hash(entry) for entry in entries)
+        return first
+
+    def signed_checkpoint(self) -> Note:
+        """Return the checkpoint of all entries, signed by the log."""
+        return sign(Checkpoint(self._origin, self.size, self._tree.root()).body, self._origin, self._key)
+
+    def consistency(self, old_size: int) -> list[bytes]:
+        """Return the proof that the log extends what it was at `old_size`; empty for 0."""
+        return self._tree.consistency(old_size) if old_size else []
+
+    def receipt(self, index: int, note: Note) -> Receipt:
+        """Return the receipt of entry `index` under the checkpoint in `note`."""
+        return Receipt(index, tuple(self._tree.inclusion(index, parse_body(note.body).size)), note)
+
+    def check_not_behind(self, folder: Path) -> None:
+        """Raise LogConflictError if `folder` shows entries that this log does not hold."""
+        shown = published(folder)
+        if shown is None:
+            return
+        found = parse_body(shown.body)
+        if found.size > self.size or self._tree.root(found.size) != found.root:
+            raise LogConflictError(
+                f"{folder} shows {found.size} entries, the server's log holds {self.size} that are not an extension of "
+                "them: an older database was put back. Restore the latest one; going on would fork the log"
+            )
+
+    def publish(self, folder: Path, note: Note, trust: Trust) -> None:
+        """Write tiles, policy and last the checkpoint `note` to `folder`: a reader never sees it point to nothing."""
+        before = published(folder)
+        old = parse_body(before.body).size if before else 0
+        for path, content in tiles.changed(self._tree, self.entries, old):
+            write_atomically(folder / path, content)
+        write_atomically(folder / POLICY, trust.text.encode())
+        write_atomically(folder / CHECKPOINT, note.text.encode())
+        _drop_partials(folder, old, self.size)
+
+
+def published(folder: Path) -> Note | None:
+    """Return the checkpoint note in `folder`, or None if nothing is published there."""
+    try:
+        return parse((folder / CHECKPOINT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"cannot read {folder / CHECKPOINT}: {error}") from error
+
+
+def _drop_partials(folder: Path, old: int, new: int) -> None:
+    """Remove partial tiles that wider ones have replaced; the newest checkpoint needs none of them."""
+    level = 0
+    while (count := old >> 8 * level) and old != new:
+        for name in ("entries", str(level)) if level == 0 else (str(level),):
+            width, number = count % tiles.WIDTH, count // tiles.WIDTH
+            if width and new >> 8 * level != count:
+                (folder / tiles.path(name, number, width)).unlink(missing_ok=True)
+        level += 1

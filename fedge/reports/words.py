@@ -1,0 +1,45 @@
+"""Reason codes of the log in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "no_consent": "never asked, or no answer",
+        "refused": "refused",
+        "withdrawn": "withdrawn",
+        "expired": "permission expired",
+        "not_yet_valid": "permission not yet valid",
+        "purpose_mismatch": "permitted for another purpose",
+        "opt_out": "opted out of secondary use",
+        "quality": "unusable values",
+        "budget_exhausted": "privacy budget spent",
+        "no_budget": "no privacy budget set",
+        "no_permitted_record": "no permitted record",
+        "too_few_records": "too few permitted records",
+        "permission_unreadable": "permission records unreadable",
+        "ledger_unreadable": "privacy ledger unreadable or an older copy",
+        "withdrawn_in_flight": "a person withdrew before the update was sent",
+        "order_expired": "the order had expired",
+        "replayed_order": "an order for a round already past",
+        "conflicting_order": "two different orders for one round",
+        "task_mismatch": "another task than the one approved",
+        "unknown_purpose": "a purpose that is not known",
+        "unknown_recipe": "a recipe that is not known",
+        "task_not_approved": "the owner has not approved the task",
+        "purpose_not_allowed": "the owner does not allow the purpose",
+        "cohort_too_small": "too few clients were asked",
+        "no_privacy": "the owner demands privacy",
+        "insecure_noise": "the owner demands noise from a secure source",
+        "noise_too_small": "the owner demands more noise",
+        "clip_norm_too_large": "the owner demands a smaller clip norm",
+        "epsilon_per_round_too_large": "the round would cost more than the owner allows",
+        "too_few_updates": "too few updates came",
+        "bad_statement": "a statement that does not hold",
+        "bad_update": "an update that is not what it says",
+        "task_error": "the task's own code failed at the client",
+        "operator": "stopped by the operator",
+    }
+)

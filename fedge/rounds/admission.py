@@ -1,0 +1,148 @@
+"""Admission: a client judges an order before it touches a record, and makes the spend durable.
+
+    freshness, replay → task → purpose → consent → policy → budget and reservation
+
+Order of effect 2, spend before send, begins here: `reserve` is durable before learning begins, so that a crash at any
+later line counts as spent. Budget and reservation are one step, in one transaction, so that two processes cannot both
+be told that there is enough; hence the policy comes before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.consent.grants import Verdicts
+from fedge.consent.purposes import purpose
+from fedge.encoding import canonical, digest, moment
+from fedge.errors import (
+    BudgetError,
+    FedgeError,
+    LedgerError,
+    ParseError,
+    PermissionRecordError,
+    RoundError,
+    StorageError,
+)
+from fedge.policy import Facts, rule_of
+from fedge.privacy.accountant import epsilon
+from fedge.privacy.budget import admits
+from fedge.privacy.ledger import Head, Reservation
+from fedge.rounds.job import Job, job_of
+from fedge.rounds.messages import WorkOrder
+from fedge.rounds.site import Holding, Site
+
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+class Refused(FedgeError):
+    """The client will not carry out an order; `reason` is the code for the log."""
+
+    def __init__(self, reason: str, verdicts: Verdicts | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.verdicts = reason, verdicts
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """An order that may be carried out: on which records, at what spend, which is durable already."""
+
+    job: Job
+    holding: Holding
+    eligible: NDArray[np.int64]
+    verdicts: Verdicts
+    snapshot: str
+    reservation: Reservation
+
+
+def admit(site: Site, order: WorkOrder, now: datetime) -> Admitted:
+    """Return what the order may do, with its spend reserved; raise Refused with the reason otherwise."""
+    _check_fresh(site, order, now)
+    holding, job = site.holding(order.work), _job(site, order)
+    verdicts, snapshot = _judge(site, order, holding, now)
+    eligible = np.flatnonzero(verdicts.admitted & holding.records.usable).astype(np.int64)
+    if len(eligible) == 0:
+        raise Refused("no_permitted_record", verdicts)
+    try:
+        _check_ledger_is_latest(site, order)
+        _check_policy(site, order, job, holding, len(eligible))
+        # The same job on the same data with the same dice is the same release: the key binds all of them.
+        key = digest(canonical([order.substance, snapshot, holding.dataset.commitment, digest(eligible.tobytes())]))
+        repeatable = not site.dice(order.work, order.round).secure
+        reservation = site.ledger.reserve(holding.lineage, key, job.event, now, repeatable=repeatable)
+    except Refused as refusal:
+        raise Refused(refusal.reason, verdicts) from refusal
+    except BudgetError as error:
+        raise Refused("budget_exhausted", verdicts) from error
+    except LedgerError as error:
+        raise Refused("ledger_unreadable", verdicts) from error
+    return Admitted(job, holding, eligible, verdicts, snapshot, reservation)
+
+
+def _check_fresh(site: Site, order: WorkOrder, now: datetime) -> None:
+    if not moment(order.issued) - CLOCK_SKEW <= now <= moment(order.expires):
+        raise Refused("order_expired")
+    before = [a for a in site.memory.answers(order.run) if a.work == order.work]
+    if any(a.round > order.round for a in before):
+        raise Refused("replayed_order")
+    if any(a.round == order.round and a.substance != order.substance for a in before):
+        raise Refused("conflicting_order")
+
+
+def _job(site: Site, order: WorkOrder) -> Job:
+    if (order.task, order.task_digest) != (site.task.name, site.task_digest):
+        raise Refused("task_mismatch")
+    try:
+        return job_of(order)
+    except ParseError as error:
+        raise Refused("unknown_recipe") from error
+
+
+def _judge(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tuple[Verdicts, str]:
+    """Return a verdict per record and the digest of the permission records that they rest on."""
+    try:
+        purpose(order.purpose)
+    except PermissionRecordError as error:
+        raise Refused("unknown_purpose") from error
+    try:
+        verdicts = site.permissions.state().judge(holding.records.subjects, order.purpose, now)
+        return verdicts, site.permissions.snapshot_digest()
+    except (PermissionRecordError, StorageError, ParseError) as error:
+        raise Refused("permission_unreadable") from error  # fail closed
+
+
+def _check_policy(site: Site, order: WorkOrder, job: Job, holding: Holding, records: int) -> None:
+    budget = site.ledger.budget(holding.lineage)
+    if budget is None:
+        raise Refused("no_budget")
+    verdict = admits(budget, site.ledger.spent(holding.lineage), job.event)
+    facts = Facts(
+        task=order.task,
+        purpose=order.purpose,
+        cohort=order.cohort,
+        records=records,
+        noise_multiplier=job.noise_multiplier,
+        clip_norm=job.clip_norm,
+        epsilon_round=epsilon([job.event], budget.delta),
+        epsilon_after=verdict.after,
+        secure_noise=site.dice(order.work, order.round).secure,
+    )
+    said = rule_of(site.policy)(facts)
+    if not said.allowed:
+        raise Refused(said.code)
+    if order.work == "train" and records < site.policy.minimum_records:
+        raise Refused("too_few_records")
+
+
+def _check_ledger_is_latest(site: Site, order: WorkOrder) -> None:
+    """Refuse if the ledger is older than the one that the client's last statement named: a copy was put back."""
+    stated = next((a.ledger for a in reversed(site.memory.answers(order.run)) if a.ledger), None)
+    if stated is None:
+        return
+    size, _, hashed = stated.partition("@")
+    if not size.isdecimal():
+        raise RoundError(f"the client's own record names a ledger head {stated!r}")
+    site.ledger.check_contains(Head(int(size), hashed))

@@ -1,0 +1,106 @@
+"""The server's side of talking to clients: who is there, what they are asked, what their answers count for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from fedge.audit.leaves import ClientEnrol, Leaf
+from fedge.audit.trust import majority
+from fedge.encoding import Clock, timestamp
+from fedge.errors import FedgeError, RoundError
+from fedge.ids import ClientId
+from fedge.params import Params
+from fedge.rounds.book import Book
+from fedge.rounds.messages import Enrolment, Fleet, Hello, Parcel, Work, WorkOrder, only_statement, read_enrolment, sign
+from fedge.rounds.plan import Plan
+from fedge.rounds.state import State
+from fedge.rounds.tally import Tally, tally
+from fedge.signing import PrivateKey, public_key
+
+ORDER_LIFETIME = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A fleet, and the key and the book with which the server speaks to it."""
+
+    plan: Plan
+    book: Book
+    fleet: Fleet
+    key: PrivateKey
+    clock: Clock
+    reached: Callable[[str], None]
+
+    def enrol(self) -> list[Leaf]:
+        """Return the first entries of a log: the opening, and every client that can be reached.
+
+        Raises RoundError if they are fewer than the plan needs.
+        """
+        opening = self.plan.opening
+        hello = sign(Hello(opening.run, opening.server_key, opening.log_key, timestamp(self.clock())), self.key)
+        roster = sorted(self.fleet.roster())
+        replies = self.fleet.dispatch("hello", {client: Parcel((hello,)) for client in roster})
+        enrolments = [e for c in roster if c in replies and (e := _enrolment(c, replies[c])) is not None]
+        if len(enrolments) < self.plan.minimum_clients:
+            raise RoundError(
+                f"{len(enrolments)} clients have enrolled, at least {self.plan.minimum_clients} are needed"
+            )
+        now = timestamp(self.clock())
+        quorum = majority(len({e.organisation for e in enrolments}))
+        joined = [ClientEnrol(opening.run, now, e.client, e.key, e.witness_key, e.organisation) for e in enrolments]
+        return [replace(opening, quorum=quorum), *joined]
+
+    def reachable(self) -> list[ClientId]:
+        """Return the enrolled clients that can be reached now, sorted."""
+        return sorted(c for c in self.fleet.roster() if c in self.book.enrolled)
+
+    def ask(
+        self,
+        work: Work,
+        round_: int,
+        state: State,
+        asked: Sequence[ClientId],
+        recipe: Mapping[str, object],
+        like: Params,
+    ) -> list[Tally]:
+        """Send an order to each client and return what its answer counts for, sorted by client."""
+        orders = {c: self._order(work, round_, c, state.model, recipe, len(asked)) for c in asked}
+        parcels = {c: Parcel((sign(order, self.key),), state.params) for c, order in orders.items()}
+        answers = self.fleet.dispatch("work", parcels)
+        self.reached("answered")
+        return [
+            tally(orders[c], answers.get(c), public_key(self.book.enrolled[c].key), self.book.chain(c), like)
+            for c in sorted(asked)
+        ]
+
+    def _order(
+        self, work: Work, round_: int, client: ClientId, model: str, recipe: Mapping[str, object], cohort_size: int
+    ) -> WorkOrder:
+        opening, now = self.plan.opening, self.clock()
+        return WorkOrder(
+            work=work,
+            run=opening.run,
+            round=round_,
+            attempt=1 + self.book.resumed,
+            client=client,
+            task=opening.task,
+            task_digest=self.plan.task_digest,
+            purpose=opening.purpose,
+            model=model,
+            recipe=recipe,
+            rounds_planned=opening.rounds_planned,
+            cohort=cohort_size,
+            config_digest=opening.config_digest,
+            issued=timestamp(now),
+            expires=timestamp(now + ORDER_LIFETIME),
+        )
+
+
+def _enrolment(client: ClientId, parcel: Parcel) -> Enrolment | None:
+    try:
+        enrolment = read_enrolment(only_statement(parcel))
+    except FedgeError:
+        return None
+    return enrolment if enrolment.client == client else None

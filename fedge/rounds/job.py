@@ -1,0 +1,44 @@
+"""What an order asks for, as a job on one data set: its privacy event, and what it is judged by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fedge.errors import ParseError
+from fedge.learning.recipe import Recipe, event, from_record
+from fedge.privacy.events import Event, Gaussian
+from fedge.rounds.messages import WorkOrder
+
+COUNT_SENSITIVITY = math.sqrt(2)
+"""One record changes the pair (correct answers, records) by at most 1 in each place."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training recipe, or (None) the noised count of correct answers; noise in units of `clip_norm`."""
+
+    recipe: Recipe | None
+    event: Event
+    noise_multiplier: float
+    clip_norm: float
+
+
+def job_of(order: WorkOrder) -> Job:
+    """Return the job that `order` describes. Raises ParseError."""
+    if order.work == "evaluate":
+        return _evaluation(order)
+    recipe = from_record(dict(order.recipe))
+    privacy = recipe.privacy
+    noise, clip = (privacy.noise_multiplier, privacy.clip_norm) if privacy else (0.0, math.inf)
+    return Job(recipe, event(recipe), noise, clip)
+
+
+def _evaluation(order: WorkOrder) -> Job:
+    if set(order.recipe) != {"noise_multiplier"}:
+        raise ParseError("an evaluation is described by its noise_multiplier alone")
+    try:
+        noise = float(str(order.recipe["noise_multiplier"]))
+        return Job(None, Gaussian(noise), noise, COUNT_SENSITIVITY)
+    except ValueError as error:
+        raise ParseError(f"not an evaluation: {error}") from error

@@ -1,0 +1,98 @@
+"""Everything that the owner of the data holds and decides; handed in, never looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedge.audit.leaves import Dataset
+from fedge.audit.note import ED25519, VerifierKey
+from fedge.audit.witness import Witness
+from fedge.consent.store import PermissionStore
+from fedge.encoding import Clock
+from fedge.ids import ClientId, Lineage
+from fedge.learning.loader import OnRead
+from fedge.learning.task import Records, Task
+from fedge.policy import ClientPolicy
+from fedge.privacy.ledger import Ledger
+from fedge.privacy.noise import Dice
+from fedge.rounds.memory import Memory
+from fedge.signing import PrivateKey, PublicKey, RandomBytes
+
+Reached = Callable[[str], None]
+"""Called at the lines where a crash matters, with their name; does nothing unless a test wants to die there."""
+
+
+def passed(_step: str) -> None:
+    """Do nothing: the Reached of everyone but a crash test."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One data set: its records, how the log describes it, and on which legal bases it is held."""
+
+    records: Records
+    dataset: Dataset
+    legal_bases: tuple[str, ...]
+
+    @property
+    def lineage(self) -> Lineage:
+        """The name that its privacy budget belongs to."""
+        return Lineage(self.dataset.lineage)
+
+
+@dataclass(frozen=True)
+class Server:
+    """The one server that a client works for: the key of its orders, and the key of its log."""
+
+    key: PublicKey
+    log_key: PublicKey
+
+    def log_of(self, run: str) -> VerifierKey:
+        """Return the key that checkpoints of the log of `run` are verified with."""
+        return VerifierKey(f"fedge/{run}", ED25519, self.log_key)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the client's code runs on, and what it may ask of it: time, processor time, secret random bytes."""
+
+    clock: Clock
+    cpu_seconds: Callable[[], float]
+    random_bytes: RandomBytes
+    code: str
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One client. `dice` makes the source of all randomness of a job from (work, round); `secret` keys commitments.
+
+    `receipts` and `faults` are where the client keeps its receipts, and tracebacks that may quote data.
+    """
+
+    client: ClientId
+    organisation: str
+    key: PrivateKey
+    secret: bytes
+    witness: Witness
+    server: Server
+    task: Task
+    task_digest: str
+    training: Holding
+    evaluation: Holding
+    permissions: PermissionStore
+    ledger: Ledger
+    policy: ClientPolicy
+    memory: Memory
+    dice: Callable[[str, int], Dice]
+    machine: Machine
+    receipts: Path
+    faults: Path
+    reached: Reached = passed
+    on_read: OnRead | None = None
+
+    def holding(self, work: str) -> Holding:
+        """Return the data set that `work` reads: records for evaluation are never trained on."""
+        return self.training if work == "train" else self.evaluation

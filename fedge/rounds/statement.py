@@ -1,0 +1,213 @@
+"""What a client says of one order, as its own log entry: signed, chained, and free of any raw value."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedge.audit.counts import NONCE_BYTES
+from fedge.audit.leaves import (
+    DataUse,
+    Digests,
+    ExactCounts,
+    Permission,
+    PrivacySpend,
+    Resources,
+    WithdrawalEffective,
+    encode,
+    publish,
+)
+from fedge.audit.parts import Outcome
+from fedge.consent.grants import PermissionEvent, Verdicts
+from fedge.encoding import b64encode, canonical, decimal, timestamp, to_plain
+from fedge.params import Params
+from fedge.policy import policy_digest
+from fedge.privacy.accountant import STATEMENT, epsilon
+from fedge.privacy.events import Event, Gaussian, NonPrivate, SampledGaussian
+from fedge.rounds.job import Job
+from fedge.rounds.memory import Answer, bitmap
+from fedge.rounds.messages import WorkOrder
+from fedge.rounds.site import Holding, Site
+
+ENGINE = "fedge-permissions/1"
+
+
+def _nobody() -> NDArray[np.int64]:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an order ended at the client; `used` are the records that were read, `tensors` what leaves, if anything."""
+
+    outcome: Outcome
+    reason: str | None
+    eligible: int
+    verdicts: Verdicts | None
+    unusable: int = 0
+    used: NDArray[np.int64] = field(default_factory=_nobody)
+    tensors: Params | None = None
+    update: str | None = None
+    job: Job | None = None
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """When the client took up an order, at what processor time, and how many bytes of tensors came with it."""
+
+    at: datetime
+    cpu_seconds: float
+    bytes_in: int
+
+
+def data_use(site: Site, order: WorkOrder, result: Result, begun: Begun) -> Answer:
+    """Return the client's answer to `order`: a signed `data_use` entry and what opens its commitments."""
+    holding, ended = site.holding(order.work), site.machine.clock()
+    counts = _exact(holding, result)
+    nonce = site.machine.random_bytes(NONCE_BYTES)
+    head = site.ledger.head()
+    leaf = DataUse(
+        run=order.run,
+        at=timestamp(ended),
+        client=site.client,
+        key=site.key.public.key_id,
+        work=order.work,
+        round=order.round,
+        attempt=order.attempt,
+        seq=len(site.memory.answers(order.run)),
+        previous=site.memory.previous(order.run),
+        dataset=holding.dataset,
+        counts=publish(counts, nonce),
+        purpose=order.purpose,
+        legal_bases=holding.legal_bases,
+        permission=_permission(site, result, begun.at),
+        model_in=order.model,
+        update=result.update,
+        format="safetensors",
+        privacy=_spend(site, order, holding, result, head.digest),
+        secure_aggregation=False,
+        digests=Digests(site.machine.code, order.config_digest),
+        started=timestamp(begun.at),
+        ended=timestamp(ended),
+        resources=_resources(site, result, begun, ended),
+        outcome=result.outcome,
+        reason=result.reason,
+        order=order.substance,
+    )
+    return Answer(
+        run=order.run,
+        work=order.work,
+        round=order.round,
+        seq=leaf.seq,
+        substance=order.substance,
+        leaf=b64encode(encode(leaf, site.key)),
+        tensors=result.update,
+        used=bitmap(result.used, len(holding.records)),
+        opening=b64encode(canonical({"counts": to_plain(counts), "nonce": b64encode(nonce)})),
+        ledger=head.text,
+    )
+
+
+def withdrawal(site: Site, order: WorkOrder, event: PermissionEvent, now: datetime) -> Answer:
+    """Return the client's entry that a withdrawal has taken effect, naming nobody."""
+    commitment = subject_commitment(site, order.run, event)
+    leaf = WithdrawalEffective(
+        run=order.run,
+        at=timestamp(now),
+        client=site.client,
+        key=site.key.public.key_id,
+        seq=len(site.memory.answers(order.run)),
+        previous=site.memory.previous(order.run),
+        subject_commitment=commitment,
+        withdrawn_at=event.recorded_at,
+        effective_at=timestamp(now),
+        round=order.round,
+    )
+    return Answer(order.run, "withdrawal", order.round, leaf.seq, commitment, b64encode(encode(leaf, site.key)))
+
+
+def subject_commitment(site: Site, run: str, event: PermissionEvent) -> str:
+    """Return a keyed digest of one withdrawal: unlinkable to a person once the client's secret is destroyed."""
+    message = f"withdrawal\n{run}\n{event.subject}\n{event.recorded_at}"
+    return "sha256:" + hmac.new(site.secret, message.encode(), "sha256").hexdigest()
+
+
+def _exact(holding: Holding, result: Result) -> ExactCounts:
+    excluded = dict(result.verdicts.counts()) if result.verdicts is not None else {}
+    if result.unusable:
+        excluded["quality"] = result.unusable
+    return ExactCounts(result.eligible, len(result.used), excluded)
+
+
+def _permission(site: Site, result: Result, started: datetime) -> Permission:
+    snapshot = result.snapshot or site.permissions.last_digest
+    return Permission(snapshot, timestamp(started), policy_digest(site.policy), ENGINE)
+
+
+def _spend(site: Site, order: WorkOrder, holding: Holding, result: Result, ledger_head: str) -> PrivacySpend:
+    """Return what this order cost and what its data set has cost in all; a refusal costs nothing."""
+    budget = site.ledger.budget(holding.lineage)
+    total = site.ledger.epsilon(holding.lineage, budget.delta) if budget else None
+    blank = PrivacySpend(
+        mechanism="none",
+        unit="none",
+        adjacency=STATEMENT.adjacency.replace("/", "-"),
+        accountant="dp-accounting-pld",
+        sampling="none",
+        sample_rate=None,
+        noise_multiplier=None,
+        clip_norm=None,
+        steps=0,
+        delta=decimal(budget.delta) if budget else None,
+        epsilon_round=None,
+        epsilon_total=decimal(total) if total is not None else None,
+        budget_epsilon=decimal(budget.epsilon) if budget else None,
+        secure_noise=False,
+        noise_at="none",
+        ledger_head=ledger_head,
+    )
+    if result.job is None or isinstance(result.job.event, NonPrivate):
+        return blank
+    return _with_mechanism(site, order, result.job, blank, budget.delta if budget else None)
+
+
+def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend, delta: float | None) -> PrivacySpend:
+    return replace(
+        blank,
+        mechanism=_mechanism(job.event),
+        unit="record",
+        sampling="poisson" if isinstance(job.event, SampledGaussian) else "none",
+        sample_rate=decimal(job.event.sample_rate) if isinstance(job.event, SampledGaussian) else None,
+        noise_multiplier=decimal(job.noise_multiplier),
+        clip_norm=decimal(job.clip_norm),
+        steps=job.event.steps if isinstance(job.event, SampledGaussian | Gaussian) else 0,
+        epsilon_round=decimal(epsilon([job.event], delta)) if delta is not None else None,
+        secure_noise=site.dice(order.work, order.round).secure,
+        noise_at="client",
+    )
+
+
+def _mechanism(event: Event) -> str:
+    return "discrete-gaussian-sampled" if isinstance(event, SampledGaussian) else "discrete-gaussian"
+
+
+def _resources(site: Site, result: Result, begun: Begun, ended: datetime) -> Resources:
+    return Resources(
+        wall_ms=max(0, round((ended - begun.at).total_seconds() * 1000)),
+        cpu_ms=max(0, round((site.machine.cpu_seconds() - begun.cpu_seconds) * 1000)),
+        bytes_in=begun.bytes_in,
+        bytes_out=size_in_bytes(result.tensors or {}),
+        energy_mj=None,
+        energy_source="none",
+        device=site.machine.device,
+    )
+
+
+def size_in_bytes(tensors: Params) -> int:
+    """Return the bytes of all arrays."""
+    return sum(array.nbytes for array in tensors.values())

@@ -1,0 +1,100 @@
+"""The server's judgement of one answer: hostile until checked, and in the log whether it counts or not.
+
+An answer is a client's statements (log entries, signed by it, chained without a gap) and tensors. Statements that do
+not hold are dropped with the whole answer; tensors that do not hold are dropped alone: the client has spent its
+privacy, and its statement says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedge import params as parameters
+from fedge.audit.leaves import ClientLeaf, DataUse, decode
+from fedge.encoding import digest
+from fedge.errors import AuditError, RoundError
+from fedge.ids import ClientId
+from fedge.params import Params
+from fedge.rounds.book import Chain
+from fedge.rounds.messages import PUBLIC_SIZE, Parcel, WorkOrder
+from fedge.rounds.record import Outcome, Participation
+from fedge.signing import PublicKey, unseal
+
+MAX_STATEMENTS = 1000
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one answer counts for: statements for the log, and the tensors if they are accepted.
+
+    `size` is the client's number of records if it has declared it public, else 1.
+    """
+
+    part: Participation
+    statements: tuple[bytes, ...] = ()
+    tensors: Params | None = None
+    size: float = 1.0
+    update: str | None = None
+
+
+def tally(order: WorkOrder, parcel: Parcel | None, key: PublicKey, chain: Chain, like: Params) -> Tally:
+    """Return what the answer of the client that `order` names counts for; `like` has the shapes that are expected."""
+    client = ClientId(order.client)
+    if parcel is None:
+        return Tally(Participation(client, "silent"))
+    try:
+        statements, use = _statements(order, parcel, key, chain)
+    except (AuditError, RoundError):
+        return Tally(Participation(client, "rejected", "bad_statement"))
+    if use.outcome != "submitted":
+        outcome: Outcome = "failed" if use.outcome == "failed" else "refused"
+        return Tally(_part(client, outcome, use.reason, use), statements)
+    try:
+        tensors, size = _tensors(parcel, use, like)
+    except RoundError:
+        return Tally(_part(client, "rejected", "bad_update", use), statements, update=use.update)
+    return Tally(_part(client, "accepted", None, use), statements, tensors, size, use.update)
+
+
+def _statements(order: WorkOrder, parcel: Parcel, key: PublicKey, chain: Chain) -> tuple[tuple[bytes, ...], DataUse]:
+    """Return the statements that are new to the log, and the one that answers `order`."""
+    if not 0 < len(parcel.statements) <= MAX_STATEMENTS:
+        raise RoundError("an answer holds at least one statement")
+    fresh: list[bytes] = []
+    last, answering = chain.last, None
+    for statement in parcel.statements:
+        leaf, envelope = decode(statement)
+        unseal(envelope, envelope.payload_type, key)
+        if not isinstance(leaf, ClientLeaf) or (leaf.run, leaf.client) != (order.run, order.client):
+            raise RoundError("a statement speaks for another run or another client")
+        if isinstance(leaf, DataUse) and leaf.order == order.substance:
+            answering = leaf
+        if leaf.seq < len(chain.entries):
+            continue  # the log has it already: the client had no receipt yet
+        if leaf.seq != len(chain.entries) + len(fresh) or leaf.previous != last:
+            raise RoundError("the client's chain of statements has a gap")
+        fresh.append(statement)
+        last = digest(statement)
+    if answering is None:
+        raise RoundError("no statement answers the order")
+    return tuple(fresh), answering
+
+
+def _tensors(parcel: Parcel, use: DataUse, like: Params) -> tuple[Params, float]:
+    if use.update is None or parameters.digest(parcel.tensors) != use.update:
+        raise RoundError("the tensors are not the ones that the statement names")
+    tensors = dict(parcel.tensors)
+    size = tensors.pop(PUBLIC_SIZE, np.ones(1))
+    parameters.check_like(tensors, like)
+    if size.shape != (1,) or not np.isfinite(size).all() or size[0] < 1:
+        raise RoundError("a public size is one number of at least 1")
+    return tensors, float(size[0])
+
+
+def _part(client: ClientId, outcome: Outcome, reason: str | None, use: DataUse) -> Participation:
+    total, budget = use.privacy.epsilon_total, use.privacy.budget_epsilon
+    return Participation(
+        client, outcome, reason, None if total is None else float(total), None if budget is None else float(budget)
+    )

@@ -1,0 +1,167 @@
+"""A simulated population: each client a folder of its own, with keys, permissions, a ledger and records.
+
+What a client is does not depend on the run: its folder may outlive it (`population.home`), and then its keys, the
+permissions given to it and the budget spent are those of the runs before. What is drawn is drawn from the seed: who
+holds which record, who refused. What must be secret is not: keys and pseudonyms come from the operating system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from fedge.audit.leaves import Dataset
+from fedge.audit.witness import Witness
+from fedge.consent.store import PermissionStore
+from fedge.errors import StorageError
+from fedge.files import write_atomically
+from fedge.ids import ClientId, Lineage, client_id, pseudonym
+from fedge.journal import SqliteJournal
+from fedge.learning.loader import OnRead
+from fedge.learning.task import Records, Task
+from fedge.policy import ClientPolicy
+from fedge.privacy.budget import Budget
+from fedge.privacy.ledger import Ledger
+from fedge.privacy.noise import Dice
+from fedge.rounds.folder import ClientFolder
+from fedge.rounds.memory import Memory
+from fedge.rounds.site import Holding, Machine, Reached, Server, Site, passed
+from fedge.signing import PrivateKey, RandomBytes, generate, load_private, save_private
+from fedge.simulation import permissions
+
+LEGAL_BASES = ("eu-gdpr:A6-1-a", "eu-gdpr:A9-2-a")
+"""Consent, in the words of the Data Privacy Vocabulary: what a simulated population rests on."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What the owners of the data have decided, alike for all simulated clients but for `budgets`."""
+
+    policy: ClientPolicy
+    budget: Budget
+    evaluation_budget: Budget
+    budgets: Mapping[str, float]
+    purpose: str
+    shares: tuple[float, float, float]
+    evaluation_share: float
+
+
+@dataclass(frozen=True)
+class World:
+    """What all simulated clients share: the task, the server they work for, the machine, the seeds."""
+
+    task: Task
+    server: Server
+    machine: Machine
+    rng: Callable[[str, str], Generator]
+    dice: Callable[[ClientId, str, int], Dice]
+    reached: Callable[[ClientId], Reached] = lambda _client: passed
+    on_read: Callable[[ClientId], OnRead | None] = lambda _client: None
+
+
+def site(world: World, owner: Owner, name: str, records: Records, folder: ClientFolder, receipts: Path) -> Site:
+    """Return client `name`, which holds `records`; what its folder already holds is kept."""
+    client = client_id(name)
+    random_bytes, clock = world.machine.random_bytes, world.machine.clock
+    secret = _kept_secret(folder.secret, random_bytes)
+    named = replace(records, subjects=tuple(pseudonym(secret, s) for s in records.subjects))
+    training, evaluation = _held_back(named, owner.evaluation_share, world.rng("evaluation", name))
+    holdings = [
+        _holding(world.task, lineage, part, secret)
+        for lineage, part in ((_lineage(world.task, client), training), (_evaluation(world.task, client), evaluation))
+    ]
+    return Site(
+        client=client,
+        organisation=name,
+        key=_kept_key(folder.key, random_bytes),
+        secret=secret,
+        witness=Witness(
+            f"{name}-witness", _kept_key(folder.witness_key, random_bytes), SqliteJournal(folder.state, "pins"), clock
+        ),
+        server=world.server,
+        task=world.task,
+        task_digest=world.task.digest(),
+        training=holdings[0],
+        evaluation=holdings[1],
+        permissions=_permissions(world, owner, name, named, folder),
+        ledger=_ledger(world, owner, client, folder),
+        policy=owner.policy,
+        memory=Memory(SqliteJournal(folder.state, "answers"), folder.root / "answer.safetensors"),
+        dice=lambda work, round_: world.dice(client, work, round_),
+        machine=world.machine,
+        receipts=receipts,
+        faults=folder.faults,
+        reached=world.reached(client),
+        on_read=world.on_read(client),
+    )
+
+
+def _held_back(records: Records, share: float, rng: Generator) -> tuple[Records, Records]:
+    """Return the records to train on, and those that are only ever evaluated on."""
+    order: NDArray[np.int64] = rng.permutation(len(records)).astype(np.int64)
+    count = round(share * len(records))
+    return records.take(np.sort(order[count:])), records.take(np.sort(order[:count]))
+
+
+def _holding(task: Task, lineage: Lineage, records: Records, secret: bytes) -> Holding:
+    dataset = Dataset(
+        lineage=lineage,
+        commitment=records.commitment(secret),
+        version="1",
+        schema_digest=records.schema_digest(),
+        origin=f"simulation: a part of the public data set {task.name}",
+        purpose_of_collection="care",
+        period=None,
+    )
+    return Holding(records, dataset, LEGAL_BASES)
+
+
+def _permissions(world: World, owner: Owner, name: str, records: Records, folder: ClientFolder) -> PermissionStore:
+    journal = SqliteJournal(folder.consent, "permissions")
+    store = PermissionStore(journal)
+    if journal.size() == 0:
+        now, rng = world.machine.clock(), world.rng("consent", name)
+        store.append(permissions.drawn(records.subjects, owner.shares, owner.purpose, now, rng))
+    return store
+
+
+def _ledger(world: World, owner: Owner, client: ClientId, folder: ClientFolder) -> Ledger:
+    ledger = Ledger(SqliteJournal(folder.ledger, "spends"))
+    now = world.machine.clock()
+    own = owner.budgets.get(client)
+    budget = owner.budget if own is None else replace(owner.budget, epsilon=own)
+    for lineage, allowed in (
+        (_lineage(world.task, client), budget),
+        (_evaluation(world.task, client), owner.evaluation_budget),
+    ):
+        if ledger.budget(lineage) is None:
+            ledger.set_budget(lineage, allowed, now)
+    return ledger
+
+
+def _lineage(task: Task, client: ClientId) -> Lineage:
+    return Lineage(f"{task.name}/{client}")
+
+
+def _evaluation(task: Task, client: ClientId) -> Lineage:
+    return Lineage(f"{task.name}/{client}/evaluation")
+
+
+def _kept_key(path: Path, random_bytes: RandomBytes) -> PrivateKey:
+    if not path.exists():
+        save_private(generate(random_bytes), path)
+    return load_private(path)
+
+
+def _kept_secret(path: Path, random_bytes: RandomBytes) -> bytes:
+    if not path.exists():
+        write_atomically(path, random_bytes(32), mode=0o600)
+    secret = path.read_bytes()
+    if len(secret) != 32:
+        raise StorageError(f"{path} is damaged: a pseudonym key has 32 bytes; restore it, pseudonyms depend on it")
+    return secret

@@ -1,0 +1,65 @@
+"""Combinations that would make a privacy statement false are refused before anything runs, with the reason.
+
+Each rule is a sentence about the configuration; the first that fails is raised.
+"""
+
+from __future__ import annotations
+
+from fedge.config import RunConfig
+from fedge.errors import ConfigError, UnsoundError
+from fedge.learning.aggregation import ROBUST
+from fedge.learning.task import Task
+from fedge.learning.training import check_private
+
+
+def check(config: RunConfig, task: Task) -> None:
+    """Raise UnsoundError for what would be dishonest, ConfigError for what is not to be had."""
+    _weighting(config)
+    _secure_aggregation(config)
+    _client_level(config)
+    if config.privacy.unit == "record":
+        check_private(task.model())
+
+
+def check_enough(config: RunConfig, clients: int, needed: int) -> None:
+    """Raise ConfigError if the strategy is not defined for so few clients."""
+    if clients < needed:
+        raise ConfigError(
+            f"strategy.name: {config.strategy.name} is defined for at least {needed} updates, and there are {clients} "
+            "clients; raise population.clients or lower strategy.malicious"
+        )
+
+
+def _weighting(config: RunConfig) -> None:
+    if config.strategy.weighting != "examples":
+        return
+    if config.privacy.unit == "client":
+        raise UnsoundError(
+            "strategy.weighting=examples under client-level privacy: one client's weight, and so its influence, would "
+            "grow with its number of records beyond what the noise is made for; use strategy.weighting=uniform"
+        )
+    if config.privacy.unit == "record" and not config.policy.public_size:
+        raise UnsoundError(
+            "strategy.weighting=examples discloses how many records each client has, which record-level privacy hides; "
+            "use strategy.weighting=uniform, or policy.public_size=true where the owners declare their size public"
+        )
+    if not config.policy.public_size:
+        raise UnsoundError(
+            "strategy.weighting=examples needs clients that state their size; set policy.public_size=true"
+        )
+
+
+def _secure_aggregation(config: RunConfig) -> None:
+    if not config.privacy.secure_aggregation:
+        return
+    if config.strategy.name in ROBUST:
+        raise UnsoundError(
+            f"strategy.name={config.strategy.name} under secure aggregation: it compares single updates, and secure "
+            "aggregation shows the server only their sum; use fedavg or one of the adaptive family"
+        )
+    raise ConfigError("privacy.secure_aggregation: not available in this version; set it to false")
+
+
+def _client_level(config: RunConfig) -> None:
+    if config.privacy.unit == "client":
+        raise ConfigError("privacy.unit: client-level privacy is not available in this version; use record or none")
