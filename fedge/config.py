@@ -42,7 +42,7 @@ class Population:
     clients: int = 5
     partition: Literal["shares", "iid", "dirichlet", "site", "shards"] = "shares"
     shares: tuple[float, ...] = (0.36, 0.26, 0.18, 0.12, 0.08)
-    skew: float = 0.5
+    skew: float = 0.3
     alpha: float = 0.5
     shards_per_client: int = 2
     prefix: str = "hospital"

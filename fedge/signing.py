@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,19 @@ class PrivateKey:
 
     seed: bytes = field(repr=False)
 
-    @property
+    @cached_property
     def public(self) -> PublicKey:
         """The public half."""
-        raw = Ed25519PrivateKey.from_private_bytes(self.seed).public_key()
+        raw = self._key.public_key()
         return PublicKey(raw.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of `message`."""
-        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+        return self._key.sign(message)
+
+    @cached_property
+    def _key(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self.seed)
 
 
 def generate(random_bytes: RandomBytes) -> PrivateKey:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, get_args
 
 from fedge.audit.counts import Counts, ExactCounts, bounds, bucket, commitment, opens, publish
@@ -98,6 +99,7 @@ def encode(leaf: Leaf, key: PrivateKey) -> bytes:
     return data
 
 
+@lru_cache(maxsize=2048)  # one entry is read by the tally, the book and the report; records are frozen
 def decode(data: bytes) -> tuple[Leaf, Envelope]:
     """Return the leaf in a log entry, and its envelope; the signature is NOT checked (see `verify`).
 

@@ -13,13 +13,14 @@ app = typer.Typer(
     name="fedge",
     help="Privacy-first federated learning: permission per record, a budget the client owns, a log nobody rewrites.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
 ) -> None:
@@ -29,8 +30,10 @@ def root(
         raise typer.Exit
 
 
-run.register(app)
+app.command("run", epilog=run.RUN_EXAMPLES)(run.run_command)
+app.command("demo")(run.demo_command)
 app.add_typer(audit.app, name="audit")
 app.add_typer(budget.app, name="budget")
 app.add_typer(consent.app, name="consent")
-app.add_typer(report.app, name="report")
+app.command("report")(report.report_command)
+app.command("check")(report.check_command)

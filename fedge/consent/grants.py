@@ -14,7 +14,7 @@ appended wins, and a withdrawal beats a grant recorded in the same millisecond: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -106,6 +106,19 @@ class Permissions:
         everyone = self._latest(EVERYONE, wanted, now)
         codes = np.fromiter((self._judge(str(n), wanted, now, everyone) for n in names), np.int8, len(names))
         return Verdicts(codes[places] if len(names) else np.zeros(0, np.int8))
+
+    def next_change(self, at: datetime) -> str:
+        """Return the first moment after `at` at which a verdict may change without a new event; `~` if none will.
+
+        `~` sorts after every time.
+        """
+        now = timestamp(at)
+        moments = (m for e in self._events() for m in (e.recorded_at, e.valid_from, e.valid_until) if m is not None)
+        return min((m for m in moments if m > now), default="~")
+
+    def _events(self) -> Iterator[PermissionEvent]:
+        for events in self.by_subject.values():
+            yield from events
 
     def _judge(self, subject: str, wanted: str, now: str, everyone: Reason) -> Reason:
         own = self._latest(subject, wanted, now)

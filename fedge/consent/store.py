@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedge.consent.grants import NOTHING, PermissionEvent, Permissions, fold
-from fedge.encoding import Clock, canonical, digest, from_plain, parse, to_plain
+from fedge.encoding import Clock, canonical, digest, from_plain, parse, timestamp, to_plain
 from fedge.errors import FedgeError, PermissionRecordError, StorageError
 from fedge.journal import Journal
 
@@ -29,6 +29,19 @@ class ImportReport:
 
     accepted: int
     rejected: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Verdicts on all records, good for one history of events and for the moments from `since` up to `until`."""
+
+    history: str
+    since: str
+    until: str
+    admitted: NDArray[np.bool_]
+
+    def holds(self, history: str, now: str) -> bool:
+        return history == self.history and self.since <= now < self.until
 
 
 class PermissionStore:
@@ -68,11 +81,20 @@ class PermissionStore:
         return self._withdrawals
 
     def gate(self, subjects: Sequence[str], wanted: str, clock: Clock) -> Gate:
-        """Return the question the loader asks: which of these records may be read, at this moment?"""
-        names = np.asarray(subjects, dtype=object)
+        """Return the question the loader asks: which of these records may be read, at this moment?
+
+        Each question looks for new events; all records are judged anew if there are any, if a permission has begun or
+        ended since, or if the clock was set back. Otherwise the verdicts of the question before still hold.
+        """
+        held: _Judged | None = None
 
         def ask(indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-            return self.state().judge(list(names[indices]), wanted, clock()).admitted
+            nonlocal held
+            state, now = self.state(), clock()
+            if held is None or not held.holds(self._digest, timestamp(now)):
+                admitted = state.judge(subjects, wanted, now).admitted
+                held = _Judged(self._digest, timestamp(now), state.next_change(now), admitted)
+            return held.admitted[indices]
 
         return ask
 

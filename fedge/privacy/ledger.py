@@ -123,6 +123,10 @@ class Ledger:
         self._refresh()
         return self._head
 
+    def heads(self) -> frozenset[str]:
+        """Return the digest of every entry: every head that this ledger has ever had."""
+        return frozenset({START, *(digest(entry) for entry in self._journal.read())})
+
     def check_contains(self, head: Head) -> None:
         """Raise LedgerError unless this ledger has `head` in its past: an older copy was put back otherwise."""
         if head.size == 0:

@@ -1,0 +1,163 @@
+"""`fedge run` and `fedge demo`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from fedge import compose, results, running
+from fedge.cli.live import LiveTable
+from fedge.cli.output import Format, FormatOption, console, number, print_json
+from fedge.errors import AuditError, ConfigError
+from fedge.rounds.folder import RunFolder
+from fedge.running import Result
+
+RUN_EXAMPLES = """Examples:
+
+  fedge run
+  fedge run task=digits privacy.epsilon=4 strategy=fedadam rounds=20
+  fedge run task=heart task.folder=PATH
+  fedge run --multirun seed=1,2,3 privacy.epsilon=1,4
+  fedge run --cfg job task=digits
+  fedge run resume=runs/RUN
+"""
+
+DEMO = (
+    "task=cancer",
+    "evaluation.baselines=true",
+    "population.budgets={hospital-5: 3.0}",
+    "consent.withdrawals=[{round: 6, client: hospital-1}]",
+)
+"""The demo's run: one hospital allows less than the others, one patient withdraws before round 6."""
+
+
+def run_command(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the configuration in conf/.")
+    ] = None,
+    multirun: Annotated[bool, typer.Option("--multirun", "-m", help="Run every combination of a=1,2 b=x,y.")] = False,
+    cfg: Annotated[str | None, typer.Option(metavar="job", help="Print the configuration and leave.")] = None,
+    output: FormatOption = Format.text,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what the run has come to.")] = False,
+) -> None:
+    """Run federated learning, or go on with a stopped run (resume=FOLDER)."""
+    given = list(overrides or [])
+    if cfg is not None:
+        _print_config(cfg, given)
+        return
+    if not multirun:
+        _report([_one(given, output, quiet)], output)
+        return
+    points = compose.sweep(given)
+    finished = []
+    for place, point in enumerate(points, start=1):
+        if output is Format.text:
+            console.print(f"[bold]run {place} of {len(points)}:[/] {' '.join(point)}")
+        finished.append((point, _one(list(point), output, quiet)))
+    _sweep_report(finished, output)
+
+
+def demo_command(
+    out: Annotated[str, typer.Option(help="Where run folders go.")] = "runs",
+    seed: Annotated[int, typer.Option(help="Of everything drawn in this simulation.")] = 7,
+) -> None:
+    """Five hospitals train one model on real patients, privately, under permissions, with a log. Under a minute."""
+    console.print(
+        "Five simulated hospitals hold 456 of the 569 real patient records of Breast Cancer Wisconsin; the other 113 "
+        "are the public test set. Each hospital trains locally with differential privacy; no record leaves it. Some "
+        "patients refused, some permissions have expired, one is withdrawn before round 6, and hospital-5 has set "
+        "itself a smaller privacy budget.\n",
+        soft_wrap=True,
+    )
+    _report([_one([*DEMO, f"out={out}", f"seed={seed}"], Format.text, quiet=False)], Format.text)
+
+
+def _one(overrides: list[str], output: Format, quiet: bool) -> Result:
+    resumed = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
+    others = [o for o in overrides if not o.startswith("resume=")]
+    if resumed and others:
+        raise ConfigError(f"resume= goes on with the configuration of that run; it takes no {others[0]!r} beside it")
+    table = None if quiet or output is Format.json else LiveTable(console)
+    with table or nullcontext():
+        watch = table.watch() if table else None
+        return running.resume(Path(resumed[0]), watch=watch) if resumed else running.run(*others, watch=watch)
+
+
+def _print_config(cfg: str, overrides: list[str]) -> None:
+    if cfg != "job":
+        raise ConfigError(f"--cfg: expected job; found {cfg!r}")
+    typer.echo(compose.to_yaml(compose.compose(overrides)), nl=False)
+
+
+def _report(finished: list[Result], output: Format) -> None:
+    for result in finished:
+        summary = results.read_json(RunFolder(result.folder).summary)
+        if output is Format.json:
+            print_json(summary | {"folder": str(result.folder)})
+        else:
+            _print_result(result, summary["headline"])
+        if not result.verification.holds:
+            raise AuditError(f"the log of {result.folder} does not hold; see: fedge audit verify {result.folder}")
+
+
+def _print_result(result: Result, headline: str) -> None:
+    folder = RunFolder(result.folder)
+    score = result.scores.get(headline)
+    privacy = f"epsilon at most {number(result.epsilon)}" if result.epsilon is not None else "without privacy"
+    console.print(f"[bold]federated[/], {privacy}: {headline} [bold]{number(score, 3)}[/] on the public test set")
+    if result.federated:
+        said = result.federated
+        console.print(
+            f"  on the clients' own held-back records, asked with noise: {number(said['accuracy'])} "
+            f"± {number(said['accuracy_error'])}"
+        )
+    if result.central and score is not None:
+        gap = result.central[headline] - score
+        console.print(
+            f"[bold]central[/], no privacy, all permitted records pooled: {headline} "
+            f"{number(result.central[headline], 3)} → private federated is [bold]{_distance(gap)}[/]",
+            soft_wrap=True,
+        )
+    if result.alone:
+        alone = ", ".join(f"{name} {number(values[headline], 3)}" for name, values in result.alone.items())
+        console.print(f"[bold]each alone[/], no privacy: {alone}", soft_wrap=True)
+    console.print()
+    rows = [
+        ("model", folder.model),
+        ("metrics", f"{folder.metrics}, {folder.metrics_csv.name}"),
+        ("log", folder.audit),
+        ("plots", folder.root / "plots"),
+        ("report", folder.report),
+    ]
+    for name, path in rows:
+        console.print(f"  {name:<8} {path}", soft_wrap=True)
+    verdict = "[green]the log holds[/]" if result.verification.holds else "[bold red]THE LOG DOES NOT HOLD[/]"
+    console.print(f"\n{verdict}; check it yourself: [bold]fedge audit verify {result.folder}[/]", soft_wrap=True)
+
+
+def _distance(gap: float) -> str:
+    points = abs(100 * gap)
+    return "as good" if points < 0.05 else f"{points:.1f} points {'below' if gap > 0 else 'above'}"
+
+
+def _sweep_report(finished: list[tuple[tuple[str, ...], Result]], output: Format) -> None:
+    if output is Format.json:
+        print_json(
+            [
+                {"overrides": point, "folder": str(r.folder), "scores": r.scores, "epsilon": r.epsilon}
+                for point, r in finished
+            ]
+        )
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("overrides", "scores", "epsilon", "folder"):
+        table.add_column(name)
+    for point, result in finished:
+        scores = ", ".join(f"{name} {number(value, 3)}" for name, value in result.scores.items())
+        table.add_row(" ".join(point), scores, number(result.epsilon), str(result.folder))
+    console.print(table)
