@@ -38,6 +38,8 @@ class FlowerFleet:
 
     def dispatch(self, kind: Kind, parcels: Mapping[ClientId, Parcel]) -> Mapping[ClientId, Parcel]:
         """Carry parcels to the clients' nodes; error replies and garbage count as silence."""
+        if not self._nodes.keys() >= parcels.keys():
+            self.roster()  # after a restart the server knows names from its log before it has met the nodes
         names = {self._nodes[name]: name for name in parcels if name in self._nodes}
         replies = self._exchange(kind, {node: parcels[name] for node, name in names.items()})
         return {names[node]: parcel for node, parcel in replies.items()}

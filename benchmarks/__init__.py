@@ -1,0 +1,1 @@
+"""Benchmarks: run by one command each, ratios against a peer in the same run."""

@@ -1,0 +1,67 @@
+"""What every test shares: small runs, the shared data, time that is handed in."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedge.running import Result, run
+
+torch.set_num_threads(1)
+
+SMALL = (
+    "rounds=3",
+    "training.steps=5",
+    "evaluation.epsilon=4",
+    "population.clients=3",
+    "population.shares=[0.5,0.3,0.2]",
+    "consent.withdrawals=[{round: 2, client: hospital-1}]",
+)
+"""A run of seconds: three hospitals, three rounds, one withdrawal."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_libraries() -> Iterator[None]:
+    """Warnings are errors, but for what opacus and torch say to each other about hooks."""
+    with warnings.catch_warnings():
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Return a finished small run; tests that change files copy its folder first."""
+    return run(*SMALL, f"out={tmp_path_factory.mktemp('runs')}")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Return the folder of shared data and vectors, or skip loudly."""
+    folder = Path(os.environ.get("FEDGE_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"SHARED DATA ABSENT: {folder} does not exist; set FEDGE_SHARED to its folder")
+    return folder
+
+
+class Clock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+Wait = Callable[[], None]
