@@ -132,11 +132,11 @@ def _go(assembled: Assembled, watch: Watch) -> Result:
     watch.on_start(assembled)
     federated: list[Mapping[str, float] | None] = []
     with Stopper(watch.on_stop_requested) as stopper:
-        _carry(assembled, lambda fleet: federated.append(_body(assembled, fleet, watch, stopper)))
+        carry(assembled, lambda fleet: federated.append(_body(assembled, fleet, watch, stopper)))
     return _finish(assembled, federated[0], watch)
 
 
-def _carry(assembled: Assembled, body: Callable[[Fleet], None]) -> None:
+def carry(assembled: Assembled, body: Callable[[Fleet], None]) -> None:
     """Run `body` with the fleet of the chosen engine: Flower's ServerApp and ClientApps, or plain calls."""
     answers = {name: partial(client.answer, site) for name, site in assembled.sites.items()}
     if assembled.config.engine == "direct":

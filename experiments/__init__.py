@@ -1,0 +1,1 @@
+"""Experiments: one published question per file, a result table each."""

@@ -1,0 +1,5 @@
+"""`python -m fedge` is `fedge`."""
+
+from fedge.cli import main
+
+main()

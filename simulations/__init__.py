@@ -1,0 +1,1 @@
+"""Scenarios that tell a story and assert it."""
