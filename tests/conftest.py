@@ -1,8 +1,6 @@
 """What every test shares: small runs, the shared data, time that is handed in."""
 
 import os
-import warnings
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,13 +20,6 @@ SMALL = (
     "consent.withdrawals=[{round: 2, client: hospital-1}]",
 )
 """A run of seconds: three hospitals, three rounds, one withdrawal."""
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _quiet_libraries() -> Iterator[None]:
-    """Warnings are errors, but for what opacus and torch say to each other about hooks."""
-    with warnings.catch_warnings():
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +53,3 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-Wait = Callable[[], None]
