@@ -12,8 +12,6 @@ from fedge.errors import FedgeError
 DRAWN = re.compile(
     r"^ *(?P<branch>(?:│   |    )*(?:├── |└── )?)(?P<name>[A-Z]\w+) *(?:exit (?P<code>\d+))?", re.MULTILINE
 )
-    r"^ *(?P<branch>(?:│   |    )*(?:├── |└── )?)(?P<name>[A-Z]\w+) *(?:exit (?P<code>\d+))?", re.MULTILINE
-)
 
 
 def drawn() -> Iterator[tuple[str, str | None, int | None]]:
