@@ -26,7 +26,6 @@ from fedge.encoding import Clock, canonical, decimal, digest, timestamp, to_plai
 from fedge.errors import ConfigError
 from fedge.flower.strategy import aggregation
 from fedge.ids import ClientId, RunId
-from fedge.journal import SqliteJournal
 from fedge.learning import models, scoring
 from fedge.learning.aggregation import Aggregation
 from fedge.learning.loader import OnRead
@@ -48,6 +47,7 @@ from fedge.rounds.state import StateStore
 from fedge.signing import PrivateKey, generate, load_private, save_private
 from fedge.simulation import partition
 from fedge.simulation.population import Owner, World, site
+from fedge.storage import server_journal
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def assemble(
         for name, records in parts.items()
         for s in [site(world, owner, name, records, ClientFolder(homes / name), folder.receipts_of(ClientId(name)))]
     }
-    book = Book(AuditLog(SqliteJournal(folder.server / "log.db", "entries"), f"fedge/{run}", log_key), server_key)
+    book = Book(AuditLog(server_journal(config.log, folder, run), f"fedge/{run}", log_key), server_key)
     book.log.check_not_behind(folder.audit)
     plan = _plan(config, task, run, book, server_key, clock)
     return Assembled(

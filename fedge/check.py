@@ -23,6 +23,7 @@ from fedge.journal import SqliteJournal
 from fedge.privacy.ledger import Ledger
 from fedge.rounds.folder import ClientFolder, RunFolder
 from fedge.rounds.memory import Memory
+from fedge.storage import journal_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Promise:
 def check_house(run: Path, clients: Path | None = None) -> list[Promise]:
     """Return every promise and whether the files in `run` keep it; `clients` is their home if it is elsewhere."""
     folder = RunFolder(run)
-    entries = SqliteJournal(folder.server / "log.db", "entries").read()
+    entries = journal_of(run).read()
     homes = [ClientFolder(p) for p in sorted((clients or folder.clients).glob("*")) if (p / "ledger.db").exists()]
     questions: list[tuple[str, Callable[[], str]]] = [
         ("the published log is a part of the server's", lambda: _published_prefix(folder, entries)),

@@ -6,6 +6,7 @@ type or an impossible value is an error that names the key. Units and bounds sta
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -161,6 +162,27 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Log:
+    """Where the server keeps its log: a file of its own, or a PostgreSQL database that it shares.
+
+    `dsn` is a libpq connection string or URL. It is in config.json, which everybody may read, so it holds no password:
+    that comes from ~/.pgpass or PGPASSFILE.
+    """
+
+    store: Literal["sqlite", "postgresql"] = "sqlite"
+    dsn: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.store == "postgresql") != (self.dsn is not None):
+            raise ValueError("log.dsn names the database of log.store=postgresql, and belongs to no other store")
+        if self.dsn is not None and _PASSWORD.search(self.dsn):
+            raise ValueError("log.dsn holds a password, and config.json is public; put it in ~/.pgpass instead")
+
+
+_PASSWORD = re.compile(r"(?i)\bpassword\s*=|://[^/@?]*:[^/@?]*@")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run, completely: what `fedge run` composes and the run folder keeps."""
 
@@ -173,6 +195,7 @@ class RunConfig:
     policy: ClientPolicy = field(default_factory=ClientPolicy)
     sampling: Sampling = field(default_factory=Sampling)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    log: Log = field(default_factory=Log)
     engine: Literal["flower", "direct"] = "flower"
     tracking: Literal["none", "tensorboard", "mlflow"] = "none"
     purpose: str = "health-research"

@@ -1,6 +1,7 @@
 """What every test shares: small runs, the shared data, time that is handed in."""
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from fedge.running import Result, run
+from tests.postgres import binaries, server
 
 torch.set_num_threads(1)
 
@@ -35,6 +37,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"SHARED DATA ABSENT: {folder} does not exist; set FEDGE_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Yield the connection string of a real PostgreSQL server, or skip loudly."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("POSTGRESQL ABSENT: neither on the PATH nor in /usr/lib/postgresql; install the package postgresql")
+    with server(programs) as dsn:
+        yield dsn
 
 
 class Clock:

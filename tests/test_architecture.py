@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fedge"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"ids", "errors", "encoding", "signing", "journal", "params", "files"}),
+    frozenset({"ids", "errors", "encoding", "signing", "journal", "postgres", "params", "files"}),
     frozenset({"privacy", "consent", "policy", "audit"}),
     frozenset({"learning"}),
     frozenset({"rounds"}),
@@ -24,7 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "", "__main__", "cli", "compose", "config", "assemble", "running", "results", "recovered", "artefacts",
-            "tracking", "soundness", "stopping", "check",
+            "tracking", "soundness", "stopping", "check", "storage",
         }
     ),
 )  # fmt: skip
@@ -37,6 +37,7 @@ KEEPERS: Mapping[str, tuple[str, ...]] = {
     "hydra": ("compose",),
     "omegaconf": ("compose",),
     "torch": ("learning", "edge", "redteam", "tracking"),
+    "psycopg": ("postgres",),
     "opacus": ("learning.training", "privacy.accountant"),
 }
 """Outside library -> the only rooms or files that may know it (tracking: torch's TensorBoard writer, if asked for)."""

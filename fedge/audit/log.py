@@ -1,18 +1,20 @@
 """The writer of the log: append, commit to it, prove, publish. Only the server has one.
 
-Entries live in a Journal, which cannot fork: two writers collide in its compare-and-swap. What is shown to others is
+Entries live in a Journal, which cannot fork: two writers collide in its compare-and-swap; their hashes are stored in
+the same transaction, so that nothing here costs more than O(log n). What is shown to others is
 `audit/`: tiles, the newest cosigned checkpoint, and the policy file. A log that is behind its own published checkpoint
 (an old database was put back) refuses to go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fedge.audit import tiles
 from fedge.audit.checkpoint import Checkpoint, parse_body
-from fedge.audit.merkle import Tree, leaf_hash
+from fedge.audit.hashes import StoredTree
+from fedge.audit.merkle import leaf_hash
 from fedge.audit.note import ED25519, Note, VerifierKey, checked_name, parse, sign
 from fedge.audit.proof import Receipt
 from fedge.audit.trust import Trust
@@ -22,15 +24,17 @@ from fedge.journal import Journal
 from fedge.signing import PrivateKey
 
 CHECKPOINT, POLICY = "checkpoint", "policy.txt"
+BATCH = 4096
+"""Entries read at a time."""
 
 
 class AuditLog:
-    """One log, named by `origin`, whose checkpoints `key` signs."""
+    """One log, named by `origin`, whose checkpoints `key` signs; its hashes lie beside its entries in `journal`."""
 
     def __init__(self, journal: Journal, origin: str, key: PrivateKey) -> None:
         self._journal, self._origin, self._key = journal, checked_name(origin), key
-        self._tree = Tree(leaf_hash(entry) for entry in journal.read())
-        self._published = 0
+        self._tree = StoredTree(journal.beside("hashes"))
+        self._catch_up(journal.size())
 
     @property
     def size(self) -> int:
@@ -43,8 +47,18 @@ class AuditLog:
         return VerifierKey(self._origin, ED25519, self._key.public)
 
     def entries(self, start: int = 0, stop: int | None = None) -> list[bytes]:
-        """Return entries `start` to `stop`."""
-        return self._journal.read(start, stop)
+        """Return entries `start` to `stop`. Raises StorageError for one that does not have its stored hash."""
+        entries = self._journal.read(start, self.size if stop is None else stop)
+        hashes = self._tree.leaves(start, start + len(entries))
+        changed = [i for i, (e, h) in enumerate(zip(entries, hashes, strict=True), start) if leaf_hash(e) != h]
+        if changed:
+            raise StorageError(f"entry {changed[0]} of the server's log was changed; restore the latest copy of it")
+        return entries
+
+    def each(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield number and bytes of every entry from `start`, a batch in memory at a time."""
+        for first in range(start, self.size, BATCH):
+            yield from enumerate(self.entries(first, min(first + BATCH, self.size)), first)
 
     def append(self, entries: Sequence[bytes]) -> int:
         """Append `entries`, all or none, and return the index of the first.
@@ -52,8 +66,10 @@ class AuditLog:
         Raises LogConflictError if another process has written to this log.
         """
         first = self.size
-        self._journal.append(entries, expected_size=first)
-        self._tree.extend(leaf_hash(entry) for entry in entries)
+        with self._journal.transaction():
+            self._journal.append(entries, expected_size=first)
+            grown = self._tree.store(map(leaf_hash, entries))
+        self._tree.edge = grown
         return first
 
     def signed_checkpoint(self) -> Note:
@@ -89,6 +105,17 @@ class AuditLog:
         write_atomically(folder / POLICY, trust.text.encode())
         write_atomically(folder / CHECKPOINT, note.text.encode())
         _drop_partials(folder, old, self.size)
+
+    def _catch_up(self, size: int) -> None:
+        """Make the hashes of entries that have none yet: those of a log whose hashes were lost, or never stored."""
+        if size < self.size:
+            raise StorageError(
+                f"the server's log holds {size} entries and the hashes of {self.size}: it is damaged; "
+                "restore the latest copy of it"
+            )
+        while self.size < size:
+            stop = min(self.size + BATCH, size)
+            self._tree.edge = self._tree.store(map(leaf_hash, self._journal.read(self.size, stop)))
 
 
 def published(folder: Path) -> Note | None:

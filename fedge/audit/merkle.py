@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from fedge.errors import ProofError
 
@@ -82,10 +83,70 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
         raise ProofError(f"the tree of size {new} does not extend the one of size {old}: entries were changed")
 
 
-class Tree:
-    """A tree that grows: appending costs O(1) hashes on average, a root or a proof O(log n).
+Address = tuple[int, int]
+"""(level, index): the complete subtree of 2**level leaves that begins at leaf index * 2**level."""
 
-    `levels[k]` holds the hashes of all complete subtrees of 2**k leaves, from the left.
+
+class Hashes(Protocol):
+    """Where the hashes of a tree are to be had: in memory, or stored."""
+
+    @property
+    def size(self) -> int:
+        """The number of leaves."""
+        ...
+
+    def hashes(self, addresses: Sequence[Address]) -> list[bytes]:
+        """Return the hashes of complete subtrees."""
+        ...
+
+
+def cover(start: int, stop: int) -> list[Address]:
+    """Return the complete subtrees that make up leaves start … stop - 1, from the left, the largest first.
+
+    `start` is a multiple of the largest of them.
+    """
+    addresses = []
+    while start < stop:
+        level = (stop - start).bit_length() - 1
+        addresses.append((level, start >> level))
+        start += 1 << level
+    return addresses
+
+
+def join(hashes: Sequence[bytes]) -> bytes:
+    """Return the hash of what complete subtrees, from the left and the largest first, make up together."""
+    *rest, joined = hashes
+    for left in reversed(rest):
+        joined = node_hash(left, joined)
+    return joined
+
+
+def root(tree: Hashes, size: int | None = None) -> bytes:
+    """Return the root of the first `size` leaves of `tree` (all by default)."""
+    wanted = _checked(tree, size)
+    return join(tree.hashes(cover(0, wanted))) if wanted else EMPTY_ROOT
+
+
+def inclusion(tree: Hashes, index: int, size: int | None = None) -> list[bytes]:
+    """Return the proof that leaf `index` is in the tree of the first `size` leaves."""
+    wanted = _checked(tree, size)
+    if not 0 <= index < wanted:
+        raise ProofError(f"index {index} is not in a tree of size {wanted}")
+    return _joined(tree, _path(index, 0, wanted))
+
+
+def consistency(tree: Hashes, old: int, new: int | None = None) -> list[bytes]:
+    """Return the proof that the first `new` leaves begin with the first `old` (0 < old <= new)."""
+    wanted = _checked(tree, new)
+    if not 0 < old <= wanted:
+        raise ProofError(f"a tree of size {wanted} cannot be shown to extend one of size {old}")
+    return _joined(tree, _subproof(old, 0, wanted, whole=True))
+
+
+class Tree:
+    """A tree in memory that grows: appending costs O(1) hashes on average, a root or a proof O(log n).
+
+    `_levels[k]` holds the hashes of all complete subtrees of 2**k leaves, from the left.
     """
 
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
@@ -97,9 +158,9 @@ class Tree:
         """The number of leaves."""
         return len(self._levels[0])
 
-    def level(self, k: int) -> Sequence[bytes]:
-        """Return the hashes of the complete subtrees of 2**k leaves."""
-        return self._levels[k] if k < len(self._levels) else []
+    def hashes(self, addresses: Sequence[Address]) -> list[bytes]:
+        """Return the hashes of complete subtrees."""
+        return [self._levels[level][index] for level, index in addresses]
 
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Append leaf hashes."""
@@ -108,22 +169,15 @@ class Tree:
 
     def root(self, size: int | None = None) -> bytes:
         """Return the root of the first `size` leaves (all by default)."""
-        wanted = self._checked(self.size if size is None else size)
-        return self._range(0, wanted) if wanted else EMPTY_ROOT
+        return root(self, size)
 
     def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """Return the proof that leaf `index` is in the tree of the first `size` leaves."""
-        wanted = self._checked(self.size if size is None else size)
-        if not 0 <= index < wanted:
-            raise ProofError(f"index {index} is not in a tree of size {wanted}")
-        return self._path(index, 0, wanted)
+        return inclusion(self, index, size)
 
     def consistency(self, old: int, new: int | None = None) -> list[bytes]:
         """Return the proof that the first `new` leaves begin with the first `old` (0 < old <= new)."""
-        wanted = self._checked(self.size if new is None else new)
-        if not 0 < old <= wanted:
-            raise ProofError(f"a tree of size {wanted} cannot be shown to extend one of size {old}")
-        return self._subproof(old, 0, wanted, whole=True)
+        return consistency(self, old, new)
 
     def _append(self, leaf: bytes) -> None:
         self._levels[0].append(leaf)
@@ -134,36 +188,44 @@ class Tree:
             self._levels[level + 1].append(node_hash(*self._levels[level][-2:]))
             level += 1
 
-    def _range(self, start: int, stop: int) -> bytes:
-        """Return the hash of leaves start … stop - 1; `start` is a multiple of the subtree that it begins."""
-        width = stop - start
-        if width & (width - 1) == 0:
-            level = width.bit_length() - 1
-            return self._levels[level][start >> level]
-        split = start + _split(width)
-        return node_hash(self._range(start, split), self._range(split, stop))
 
-    def _path(self, index: int, start: int, stop: int) -> list[bytes]:
-        if stop - start == 1:
-            return []
+Range = tuple[int, int]
+"""(start, stop): leaves start … stop - 1, one node of the tree."""
+
+
+def _joined(tree: Hashes, ranges: Sequence[Range]) -> list[bytes]:
+    """Return the hash of each range; all that is needed is asked for at once."""
+    covers = [cover(*r) for r in ranges]
+    found = iter(tree.hashes([address for c in covers for address in c]))
+    return [join([next(found) for _ in c]) for c in covers]
+
+
+def _path(index: int, start: int, stop: int) -> list[Range]:
+    """Return the siblings on the way from leaf `index` to the root of leaves start … stop - 1."""
+    path: list[Range] = []
+    while stop - start > 1:
         split = start + _split(stop - start)
-        if index < split:
-            return [*self._path(index, start, split), self._range(split, stop)]
-        return [*self._path(index, split, stop), self._range(start, split)]
+        inside, beside = ((start, split), (split, stop)) if index < split else ((split, stop), (start, split))
+        path.append(beside)
+        start, stop = inside
+    return path[::-1]
 
-    def _subproof(self, old: int, start: int, stop: int, *, whole: bool) -> list[bytes]:
-        if start + old == stop:
-            return [] if whole else [self._range(start, stop)]
-        split = _split(stop - start)
-        if old <= split:
-            return [*self._subproof(old, start, start + split, whole=whole), self._range(start + split, stop)]
-        rest = self._subproof(old - split, start + split, stop, whole=False)
-        return [*rest, self._range(start, start + split)]
 
-    def _checked(self, size: int) -> int:
-        if not 0 <= size <= self.size:
-            raise ProofError(f"the tree has {self.size} leaves, not {size}")
-        return size
+def _subproof(old: int, start: int, stop: int, *, whole: bool) -> list[Range]:
+    if start + old == stop:
+        return [] if whole else [(start, stop)]
+    split = _split(stop - start)
+    if old <= split:
+        return [*_subproof(old, start, start + split, whole=whole), (start + split, stop)]
+    return [*_subproof(old - split, start + split, stop, whole=False), (start, start + split)]
+
+
+def _checked(tree: Hashes, size: int | None) -> int:
+    if size is None:
+        return tree.size
+    if not 0 <= size <= tree.size:
+        raise ProofError(f"the tree has {tree.size} leaves, not {size}")
+    return size
 
 
 def _split(width: int) -> int:

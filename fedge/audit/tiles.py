@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
-from fedge.audit.merkle import Tree
+from fedge.audit.merkle import Hashes
 from fedge.errors import ParseError
 
 WIDTH = 256
@@ -20,15 +20,16 @@ Entries = Callable[[int, int], Sequence[bytes]]
 """(start, stop) -> the entries of that range"""
 
 
-def changed(tree: Tree, entries: Entries, old_size: int = 0) -> Iterator[tuple[str, bytes]]:
+def changed(tree: Hashes, entries: Entries, old_size: int = 0) -> Iterator[tuple[str, bytes]]:
     """Yield path and content of every tile that is new or wider than when the log had `old_size` entries."""
     for number in range(old_size // WIDTH, -(-tree.size // WIDTH)):
         bundle = entries(number * WIDTH, min((number + 1) * WIDTH, tree.size))
         yield path("entries", number, len(bundle)), pack(bundle)
     level = 0
-    while count := len(tree.level(8 * level)):
+    while count := tree.size >> 8 * level:
         for number in range((old_size >> 8 * level) // WIDTH, -(-count // WIDTH)):
-            hashes = tree.level(8 * level)[number * WIDTH : (number + 1) * WIDTH]
+            indices = range(number * WIDTH, min((number + 1) * WIDTH, count))
+            hashes = tree.hashes([(8 * level, index) for index in indices])
             yield path(str(level), number, len(hashes)), b"".join(hashes)
         level += 1
 

@@ -37,7 +37,7 @@ class Book:
         self.resumed = 0
         self._enrolled: dict[ClientId, ClientEnrol] = {}
         self._chains: dict[ClientId, Chain] = {}
-        for index, entry in enumerate(log.entries()):
+        for index, entry in log.each():
             self._fold(index, entry)
 
     @property
