@@ -28,7 +28,6 @@ from fedge.audit.log import AuditLog
 from fedge.audit.witness import Witness
 from fedge.compose import compose
 from fedge.config import Training
-from fedge.consent.grants import Permissions
 from fedge.consent.store import PermissionStore
 from fedge.flower import wire
 from fedge.ids import RunId
@@ -94,10 +93,8 @@ def doors(watch: Stopwatch) -> list[Callable[[], None]]:
     return [
         watch.door(client, "train", "training"),
         watch.door(accountant, "_epsilon", "accounting"),
-        watch.door(PermissionStore, "state", "permission"),
         watch.door(PermissionStore, "withdrawals", "permission"),
-        watch.door(Permissions, "judge", "permission"),
-        watch.door(Permissions, "next_change", "permission"),
+        watch.door(PermissionStore, "judge", "permission"),
         watch.door(Ledger, "reserve", "ledger"),
         watch.door(Ledger, "commit", "ledger"),
         watch.door(Ledger, "spent", "ledger"),

@@ -290,5 +290,5 @@ def _kept(path: Path) -> PrivateKey:
 def permitted(site: Site, purpose: str) -> NDArray[np.int64]:
     """Return which of a site's training records may be read now, and can be learned from."""
     records = site.training.records
-    verdicts = site.permissions.state().judge(records.subjects, purpose, site.machine.clock())
+    verdicts = site.permissions.judge(records.subjects, purpose, site.machine.clock())
     return np.flatnonzero(verdicts.admitted & records.usable).astype(np.int64)

@@ -232,11 +232,19 @@ def check_expected(size: int, expected_size: int | None) -> None:
         )
 
 
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StorageError(
-            f"cannot use {path}: {error}; check free space, permissions and that it is intact"
-        ) from error
+class _storage_errors:
+    """Turns what SQLite and the disk say into a StorageError; a class, since it stands in the loader's path."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, sqlite3.Error | OSError):
+            raise StorageError(
+                f"cannot use {self._path}: {error}; check free space, permissions and that it is intact"
+            ) from error

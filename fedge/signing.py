@@ -48,9 +48,13 @@ class PublicKey:
     def verify(self, signature: bytes, message: bytes) -> None:
         """Raise SignatureError unless `signature` (64 bytes) over `message` is this key's."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
+            self._key.verify(signature, message)
         except (InvalidSignature, ValueError) as error:
             raise SignatureError(f"signature of key {self.key_id} does not verify") from error
+
+    @cached_property
+    def _key(self) -> Ed25519PublicKey:
+        return Ed25519PublicKey.from_public_bytes(self.raw)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
@@ -25,6 +25,9 @@ class Form:
     name: str
     pattern: str
 
+
+Test = Callable[[Any, str], None]
+"""(value, path) -> raises ParseError naming the path if the value is misspelled"""
 
 Digest = Annotated[str, Form("digest", "sha256:[0-9a-f]{64}")]
 """SHA-256, as `encoding.digest` prints it."""
@@ -50,8 +53,7 @@ Bucket = Annotated[str, Form("bucket", r"0|1-9|[1-9]0+-[1-9]9+")]
 
 def check(kind: Any, value: Any, path: str = "") -> None:
     """Raise ParseError, with its path, unless `value` of dataclass `kind` is spelled as its fields' forms say."""
-    for name, hint in hints(kind).items():
-        _check(hint, getattr(value, name), f"{path}.{name}" if path else name)
+    _test_of(kind)(value, path)
 
 
 @cache
@@ -74,32 +76,68 @@ def optional(hint: Any) -> Any:
     return next(a for a in typing.get_args(hint) if a is not type(None))
 
 
-def _check(hint: Any, value: Any, path: str) -> None:
+@cache
+def _test_of(hint: Any) -> Test:
+    """Return what holds a value to `hint`: made once per type, for an entry has some sixty members."""
     if inner := optional(hint):
-        if value is not None:
-            _check(inner, value, path)
-    elif dataclasses.is_dataclass(hint):
-        check(hint, value, path)
-    elif typing.get_origin(hint) is tuple:
-        for index, item in enumerate(value):
-            _check(typing.get_args(hint)[0], item, f"{path}[{index}]")
-    elif typing.get_origin(hint) is Mapping:
-        for key, item in value.items():
-            _check_text(form_of(typing.get_args(hint)[0]), key, f"{path} key")
-            _check(typing.get_args(hint)[1], item, f"{path}.{key}")
-    else:
-        _check_scalar(hint, value, path)
-
-
-def _check_scalar(hint: Any, value: Any, path: str) -> None:
+        return _test_optional(_test_of(inner))
+    if dataclasses.is_dataclass(hint):
+        return _test_record(hint)
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return _test_items(_test_of(args[0]))
+    if typing.get_origin(hint) is Mapping:
+        return _test_mapping(_test_of(args[0]), _test_of(args[1]))
     if form := form_of(hint):
-        _check_text(form, value, path)
-    elif hint is int and not 0 <= value <= MAX_SAFE_INTEGER:
+        return _test_text(form)
+    return _test_count if hint is int else _test_nothing
+
+
+def _test_optional(test: Test) -> Test:
+    return lambda value, path: None if value is None else test(value, path)
+
+
+def _test_record(kind: Any) -> Test:
+    tests = {name: _test_of(hint) for name, hint in hints(kind).items()}
+
+    def check_record(value: Any, path: str) -> None:
+        for name, test in tests.items():
+            test(getattr(value, name), f"{path}.{name}" if path else name)
+
+    return check_record
+
+
+def _test_items(test: Test) -> Test:
+    def check_items(value: Any, path: str) -> None:
+        for index, item in enumerate(value):
+            test(item, f"{path}[{index}]")
+
+    return check_items
+
+
+def _test_mapping(key_test: Test, item_test: Test) -> Test:
+    def check_mapping(value: Any, path: str) -> None:
+        for key, item in value.items():
+            key_test(key, f"{path} key")
+            item_test(item, f"{path}.{key}")
+
+    return check_mapping
+
+
+def _test_text(form: Form) -> Test:
+    matches = re.compile(form.pattern, re.ASCII).fullmatch
+
+    def check_text(value: Any, path: str) -> None:
+        if not matches(value) or (form.name == "moment" and not moment(value)):
+            raise ParseError(f"{path}: {value!r} is not a {form.name} (pattern {form.pattern})")
+
+    return check_text
+
+
+def _test_count(value: Any, path: str) -> None:
+    if not 0 <= value <= MAX_SAFE_INTEGER:
         raise ParseError(f"{path}: {value} is not a count between 0 and 2**53 - 1")
 
 
-def _check_text(form: Form | None, value: str, path: str) -> None:
-    if form is None:
-        return
-    if not re.fullmatch(form.pattern, value, re.ASCII) or (form.name == "moment" and not moment(value)):
-        raise ParseError(f"{path}: {value!r} is not a {form.name} (pattern {form.pattern})")
+def _test_nothing(_value: Any, _path: str) -> None:
+    """Accept anything: the decoder has seen to its type."""

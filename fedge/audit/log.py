@@ -19,7 +19,7 @@ from fedge.audit.note import ED25519, Note, VerifierKey, checked_name, parse, si
 from fedge.audit.proof import Receipt
 from fedge.audit.trust import Trust
 from fedge.errors import LogConflictError, StorageError
-from fedge.files import write_atomically
+from fedge.files import write_atomically, write_if_changed
 from fedge.journal import Journal
 from fedge.signing import PrivateKey
 
@@ -102,7 +102,7 @@ class AuditLog:
         old = parse_body(before.body).size if before else 0
         for path, content in tiles.changed(self._tree, self.entries, old):
             write_atomically(folder / path, content)
-        write_atomically(folder / POLICY, trust.text.encode())
+        write_if_changed(folder / POLICY, trust.text.encode())
         write_atomically(folder / CHECKPOINT, note.text.encode())
         _drop_partials(folder, old, self.size)
 

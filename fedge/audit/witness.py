@@ -8,6 +8,7 @@ Source: https://c2sp.org/tlog-witness
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from fedge.audit.checkpoint import Checkpoint, cosign, parse_body
 from fedge.audit.merkle import verify_consistency
@@ -36,6 +37,10 @@ class Witness:
         """Return the checkpoint pinned for `origin`, or None if it has never seen that log."""
         self._refresh()
         return self._pins.get(origin)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Return a transaction of the pins' file: what else is written to it stands or falls with the pin."""
+        return self._journal.transaction()
 
     def add_checkpoint(self, note_text: str, log: VerifierKey, proof: Sequence[bytes]) -> str:
         """Pin the checkpoint in `note_text` and return the cosignature line.
@@ -68,8 +73,7 @@ class Witness:
     def _pin(self, checkpoint: Checkpoint) -> None:
         if self._pins.get(checkpoint.origin) != checkpoint:
             body = {"origin": checkpoint.origin, "size": checkpoint.size, "root": b64encode(checkpoint.root)}
-            self._journal.append([canonical(body)])
-            self._refresh()
+            self._journal.append([canonical(body)])  # read back by the next question, once it is durable
 
     def _refresh(self) -> None:
         for entry in self._journal.read(self._read):

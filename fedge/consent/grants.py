@@ -29,6 +29,8 @@ from fedge.encoding import moment, timestamp
 Act = Literal["grant", "refuse", "withdraw"]
 Kind = Literal["consent", "opt_out", "permit", "legal_basis"]
 EVERYONE = "*"
+NEVER = "~"
+"""Sorts after every time."""
 
 
 class Reason(IntEnum):
@@ -108,13 +110,10 @@ class Permissions:
         return Verdicts(codes[places] if len(names) else np.zeros(0, np.int8))
 
     def next_change(self, at: datetime) -> str:
-        """Return the first moment after `at` at which a verdict may change without a new event; `~` if none will.
-
-        `~` sorts after every time.
-        """
+        """Return the first moment after `at` at which a verdict may change without a new event, or NEVER."""
         now = timestamp(at)
         moments = (m for e in self._events() for m in (e.recorded_at, e.valid_from, e.valid_until) if m is not None)
-        return min((m for m in moments if m > now), default="~")
+        return min((m for m in moments if m > now), default=NEVER)
 
     def _events(self) -> Iterator[PermissionEvent]:
         for events in self.by_subject.values():

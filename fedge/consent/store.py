@@ -1,25 +1,29 @@
 """Permission events on the client's disk: another process may append while a run is going on.
 
-`state()` re-reads only what is new, so asking again costs one small query; that is what lets the loader ask at the
-moment it touches a record. An import is one transaction: all of it, or nothing and the reasons.
+Asking again costs one small query, unless something has changed; that is what lets the loader ask at the moment it
+touches a record. An import is one transaction: all of it, or nothing and the reasons.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.consent.grants import NOTHING, PermissionEvent, Permissions, fold
-from fedge.encoding import Clock, canonical, digest, from_plain, parse, timestamp, to_plain
+from fedge.consent.grants import NEVER, NOTHING, PermissionEvent, Permissions, Verdicts, fold
+from fedge.encoding import Clock, canonical, digest, from_plain, moment, parse, to_plain
 from fedge.errors import FedgeError, PermissionRecordError, StorageError
 from fedge.journal import Journal
 
 START = "sha256:" + "0" * 64
+KEPT_VERDICTS = 4
+"""Questions whose verdicts are kept: a client has two data sets, and seldom more than one purpose."""
 Gate = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 
@@ -33,15 +37,19 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class _Judged:
-    """Verdicts on all records, good for one history of events and for the moments from `since` up to `until`."""
+    """Verdicts on `subjects`, good for one history of events and for the moments from `since` up to `until`."""
 
+    subjects: tuple[str, ...]
+    wanted: str
     history: str
-    since: str
-    until: str
-    admitted: NDArray[np.bool_]
+    since: datetime
+    until: datetime
+    verdicts: Verdicts
 
-    def holds(self, history: str, now: str) -> bool:
-        return history == self.history and self.since <= now < self.until
+    def holds(self, subjects: tuple[str, ...], wanted: str, history: str, at: datetime) -> bool:
+        """Return whether these verdicts answer the question; the very same tuple is asked for, so no name is read."""
+        same = subjects is self.subjects and wanted == self.wanted and history == self.history
+        return same and self.since <= at < self.until
 
 
 class PermissionStore:
@@ -51,6 +59,7 @@ class PermissionStore:
         self._journal = journal
         self._read, self._state, self._digest = 0, NOTHING, START
         self._withdrawals: list[PermissionEvent] = []
+        self._held: deque[_Judged] = deque(maxlen=KEPT_VERDICTS)
 
     def append(self, events: Sequence[PermissionEvent]) -> None:
         """Make `events` durable, all or none."""
@@ -80,23 +89,24 @@ class PermissionStore:
         self._refresh()
         return self._withdrawals
 
-    def gate(self, subjects: Sequence[str], wanted: str, clock: Clock) -> Gate:
-        """Return the question the loader asks: which of these records may be read, at this moment?
+    def judge(self, subjects: tuple[str, ...], wanted: str, at: datetime) -> Verdicts:
+        """Return a verdict per subject, for the purpose `wanted` at the moment `at`.
 
-        Each question looks for new events; all records are judged anew if there are any, if a permission has begun or
+        Each question looks for new events; all subjects are judged anew if there are any, if a permission has begun or
         ended since, or if the clock was set back. Otherwise the verdicts of the question before still hold.
         """
-        held: _Judged | None = None
+        state = self.state()
+        held = next((h for h in self._held if h.holds(subjects, wanted, self._digest, at)), None)
+        if held is None:
+            change = state.next_change(at)
+            until = datetime.max.replace(tzinfo=UTC) if change == NEVER else moment(change)
+            held = _Judged(subjects, wanted, self._digest, at, until, state.judge(subjects, wanted, at))
+            self._held.append(held)
+        return held.verdicts
 
-        def ask(indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-            nonlocal held
-            state, now = self.state(), clock()
-            if held is None or not held.holds(self._digest, timestamp(now)):
-                admitted = state.judge(subjects, wanted, now).admitted
-                held = _Judged(self._digest, timestamp(now), state.next_change(now), admitted)
-            return held.admitted[indices]
-
-        return ask
+    def gate(self, subjects: tuple[str, ...], wanted: str, clock: Clock) -> Gate:
+        """Return the question the loader asks: which of these records may be read, at this moment?"""
+        return lambda indices: self.judge(subjects, wanted, clock()).admitted[indices]
 
     def import_jsonl(self, path: Path, *, accept_valid: bool = False) -> ImportReport:
         """Append the events in `path`, one JSON object a line, as one transaction.

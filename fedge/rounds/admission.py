@@ -108,7 +108,7 @@ def _judge(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tup
     except PermissionRecordError as error:
         raise Refused("unknown_purpose") from error
     try:
-        verdicts = site.permissions.state().judge(holding.records.subjects, order.purpose, now)
+        verdicts = site.permissions.judge(holding.records.subjects, order.purpose, now)
         return verdicts, site.permissions.snapshot_digest()
     except (PermissionRecordError, StorageError, ParseError) as error:
         raise Refused("permission_unreadable") from error  # fail closed

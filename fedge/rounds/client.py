@@ -39,7 +39,7 @@ from fedge.rounds.messages import (
 )
 from fedge.rounds.site import Site
 from fedge.rounds.statement import Begun, Result, data_use, size_in_bytes, subject_commitment, withdrawal
-from fedge.rounds.vouch import vouch
+from fedge.rounds.vouch import lay_out_receipts, vouch
 
 
 def answer(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
@@ -57,7 +57,8 @@ def answer(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
 
 def _answered(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     if kind == "hello":
-        read(Hello, only_statement(parcel), site.server.key)
+        hello = read(Hello, only_statement(parcel), site.server.key)
+        lay_out_receipts(site, site.memory.receipts(hello.run))  # a power cut may have taken some files away
         enrolment = Enrolment(site.client, site.key.public.text, site.witness.vkey.text, site.organisation)
         return Parcel((sign(enrolment, site.key),))
     if kind == "seal":
@@ -193,8 +194,7 @@ def _still_permitted(site: Site, order: WorkOrder, used: NDArray[np.int64]) -> b
     if site.policy.withdrawn_in_flight == "finish":
         return True
     subjects = site.holding(order.work).records.subjects
-    asked = [subjects[int(i)] for i in used]
-    return bool(site.permissions.state().judge(asked, order.purpose, site.machine.clock()).admitted.all())
+    return bool(site.permissions.judge(subjects, order.purpose, site.machine.clock()).admitted[used].all())
 
 
 def _outcome(admitted: Admitted, loader: Loader) -> Result:

@@ -7,7 +7,7 @@ a client's leaves has no gap; and the client knows which leaves the server has n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,10 +55,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The server has proved that leaf `seq` of `run` is in its log."""
+    """The server has proved that leaf `seq` of `run` is in its log; `text` is the tlog-proof."""
 
     run: str
     seq: int
+    text: str
 
 
 class Memory:
@@ -68,7 +69,7 @@ class Memory:
         self._journal, self._path = journal, tensors_path
         self._read = 0
         self._answers: dict[str, list[Answer]] = {}
-        self._receipts: dict[str, set[int]] = {}
+        self._receipts: dict[str, dict[int, str]] = {}
 
     def answers(self, run: str) -> Sequence[Answer]:
         """Return the client's statements in `run`, in order."""
@@ -86,8 +87,13 @@ class Memory:
 
     def unreceipted(self, run: str) -> list[Answer]:
         """Return the statements that the server has not yet proved to have logged."""
-        done = self._receipts.get(run, set()) if self.answers(run) else set()
+        done = self.receipts(run)
         return [a for a in self.answers(run) if a.seq not in done]
+
+    def receipts(self, run: str) -> Mapping[int, str]:
+        """Return the receipts of the client's statements in `run`, by statement."""
+        self._refresh()
+        return self._receipts.get(run, {})
 
     def keep(self, answer: Answer, tensors: Params | None) -> None:
         """Make an answer durable; the tensors first, so that a remembered answer can always be sent again."""
@@ -105,9 +111,8 @@ class Memory:
         return parameters.from_bytes(data) if digest(data) == answer.tensors else None
 
     def receive(self, receipts: Sequence[Receipt]) -> None:
-        """Remember that these leaves are proved to be in the log."""
+        """Remember that these leaves are proved to be in the log; may be a part of a larger transaction."""
         self._journal.append([canonical({"kind": "receipt"} | to_plain(r)) for r in receipts])
-        self._refresh()
 
     def _append(self, kind: Literal["answer"], value: Answer) -> None:
         self._journal.append([canonical({"kind": kind} | to_plain(value))])
@@ -129,7 +134,7 @@ class Memory:
             chain.append(answer)
         elif kind == "receipt":
             receipt = from_plain(Receipt, plain, ParseError)
-            self._receipts.setdefault(receipt.run, set()).add(receipt.seq)
+            self._receipts.setdefault(receipt.run, {})[receipt.seq] = receipt.text
         else:
             raise ParseError(f"the client's own record holds an unknown entry {kind!r}")
 

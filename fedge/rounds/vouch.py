@@ -42,11 +42,19 @@ def _cosign(site: Site, request: SealRequest) -> str:
     missing = [a for a in site.memory.unreceipted(request.run) if a.seq not in proved and a.round < request.round]
     if missing:
         raise ProofError(f"statement {missing[0].seq} of round {missing[0].round} was handed in and is not in the log")
-    cosignature = site.witness.add_checkpoint(request.checkpoint, log, [b64decode(h) for h in request.consistency])
-    for seq, text in proved.items():
-        write_atomically(site.receipts / f"statement-{seq:04d}.tlog-proof", text.encode())
-    site.memory.receive([Receipt(request.run, seq) for seq in proved])
+    with site.witness.transaction():  # the pin and the receipts under it stand or fall together
+        cosignature = site.witness.add_checkpoint(request.checkpoint, log, [b64decode(h) for h in request.consistency])
+        site.memory.receive([Receipt(request.run, seq, text) for seq, text in proved.items()])
+    lay_out_receipts(site, proved)
     return cosignature
+
+
+def lay_out_receipts(site: Site, receipts: Mapping[int, str]) -> None:
+    """Write `receipts` as files for whoever asks for them; the client's own record of them is what is durable."""
+    for seq, text in receipts.items():
+        path = site.receipts / f"statement-{seq:04d}.tlog-proof"
+        if not path.exists():
+            write_atomically(path, text.encode(), durable=False)
 
 
 def _proved(site: Site, request: SealRequest) -> Mapping[int, str]:

@@ -75,14 +75,13 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
         _holding(world.task, lineage, part, secret)
         for lineage, part in ((_lineage(world.task, client), training), (_evaluation(world.task, client), evaluation))
     ]
+    pins = SqliteJournal(folder.state, "pins")
     return Site(
         client=client,
         organisation=name,
         key=_kept_key(folder.key, random_bytes),
         secret=secret,
-        witness=Witness(
-            f"{name}-witness", _kept_key(folder.witness_key, random_bytes), SqliteJournal(folder.state, "pins"), clock
-        ),
+        witness=Witness(f"{name}-witness", _kept_key(folder.witness_key, random_bytes), pins, clock),
         server=world.server,
         task=world.task,
         task_digest=world.task.digest(),
@@ -91,7 +90,7 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
         permissions=_permissions(world, owner, name, named, folder),
         ledger=_ledger(world, owner, client, folder),
         policy=owner.policy,
-        memory=Memory(SqliteJournal(folder.state, "answers"), folder.root / "answer.safetensors"),
+        memory=Memory(pins.beside("answers"), folder.root / "answer.safetensors"),
         dice=lambda work, round_: world.dice(client, work, round_),
         machine=world.machine,
         receipts=receipts,
