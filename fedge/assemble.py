@@ -85,6 +85,7 @@ def assemble(
     hooks = hooks or Hooks()
     soundness.check(config, task)
     data = task.load()
+    soundness.check_data(config, task, data)
     parts = _parts(config, task, data.train)
     combine = aggregation(config.strategy)
     soundness.check_enough(config, len(parts), combine.needs)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from fedge.config import RunConfig
 from fedge.errors import ConfigError, UnsoundError
 from fedge.learning.aggregation import ROBUST
-from fedge.learning.task import Task
-from fedge.learning.training import check_private
+from fedge.learning.task import Data, Task
+from fedge.learning.training import check_apart, check_private
 
 
 def check(config: RunConfig, task: Task) -> None:
@@ -19,6 +19,12 @@ def check(config: RunConfig, task: Task) -> None:
     _client_level(config)
     if config.privacy.unit == "record":
         check_private(task.model())
+
+
+def check_data(config: RunConfig, task: Task, data: Data) -> None:
+    """Raise UnsoundError if the task's loss mixes records of the shape that `data` has."""
+    if config.privacy.unit == "record":
+        check_apart(task, task.model(), data.train.features.shape[1:])
 
 
 def check_enough(config: RunConfig, clients: int, needed: int) -> None:

@@ -34,6 +34,11 @@ class Loader:
         self._touched = np.zeros(len(records), dtype=np.bool_)
 
     @property
+    def record_shape(self) -> tuple[int, ...]:
+        """The shape of one record's features; says nothing of any record."""
+        return tuple(self._features.shape[1:])
+
+    @property
     def touched(self) -> NDArray[np.int64]:
         """The indices of all records read so far, ascending."""
         return np.flatnonzero(self._touched).astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fedge.encoding import decimal
+from fedge.encoding import canonical, decimal
 from fedge.errors import ParseError
 from fedge.privacy.events import Event, NonPrivate, SampledGaussian
 
@@ -102,7 +102,7 @@ def from_record(record: dict[str, Any]) -> Recipe:
         recipe = _read(record)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ParseError(f"not a recipe: {error}") from error
-    if to_record(recipe) != record:
+    if canonical(to_record(recipe)) != canonical(record):  # bytes, for True == 1 and 1.0 == 1
         raise ParseError("the recipe is not in canonical form")
     return recipe
 
@@ -110,12 +110,12 @@ def from_record(record: dict[str, Any]) -> Recipe:
 def _read(record: dict[str, Any]) -> Recipe:
     batching, privacy = record["batching"], record["privacy"]
     return Recipe(
-        steps=record["steps"],
+        steps=int(record["steps"]),
         learning_rate=float(record["learning_rate"]),
         momentum=float(record["momentum"]),
         weight_decay=float(record["weight_decay"]),
         proximal_mu=float(record["proximal_mu"]),
-        batching=Shuffled(batching["batch_size"])
+        batching=Shuffled(int(batching["batch_size"]))
         if "batch_size" in batching
         else Poisson(float(batching["sample_rate"]), float(batching["normaliser"])),
         privacy=None

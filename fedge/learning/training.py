@@ -31,6 +31,8 @@ from fedge.privacy.noise import Dice, grid_for, rounding_slack
 
 FLOAT32_MARGIN = 1 - 2.0**-14
 """Norms and sums of gradients are taken in float32; this much less clipping norm covers their rounding."""
+PROBES = 4
+"""How many records of noise a model is tried on."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,28 @@ def check_private(module: nn.Module) -> None:
         raise UnsoundError(f"the model cannot be trained with per-record privacy: {faults[0]}")
 
 
+def check_apart(task: Task, module: nn.Module, record_shape: tuple[int, ...]) -> None:
+    """Raise UnsoundError if a record's loss depends on the other records in its batch.
+
+    Clipping per record bounds nothing then, whatever the shape of the loss says. It is tried on records of noise, never
+    on real ones, so that a refusal depends on the task's code alone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn((PROBES, *record_shape), generator=generator)
+    targets = torch.zeros(PROBES, dtype=torch.int64)
+    training = module.training
+    module.eval()
+    with torch.no_grad():
+        together = per_record(task.loss, module(features), targets)
+        alone = [per_record(task.loss, module(features[[i]]), targets[[i]]) for i in range(PROBES)]
+    module.train(training)
+    if not torch.allclose(together, torch.cat(alone), rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise UnsoundError(
+            "the loss of one record depends on the others in its batch, so clipping per record bounds nothing; let the "
+            "model and the loss treat each record alone (reduction='none', nn.GroupNorm or nn.LayerNorm)"
+        )
+
+
 def _plain_steps(task: Task, module: nn.Module, start: Params, loader: Loader, recipe: Recipe, dice: Dice) -> None:
     optimizer = _sgd(module, recipe)
     for indices in batches(loader.eligible, recipe, dice):
@@ -87,6 +111,7 @@ def _private_steps(task: Task, module: nn.Module, start: Params, loader: Loader,
     privacy, batching = recipe.privacy, recipe.batching
     if privacy is None or not isinstance(batching, Poisson):
         raise UnsoundError("private training needs a clip norm, a noise multiplier and Poisson sampling")
+    check_apart(task, module, loader.record_shape)
     wrapped = GradSampleModule(module, batch_first=True, loss_reduction="sum")
     try:
         optimizer = GridGaussianOptimizer(_sgd(module, recipe), privacy, batching.normaliser, dice)

@@ -17,7 +17,7 @@ class Budget:
     delta: float
 
     def __post_init__(self) -> None:
-        if self.epsilon <= 0 or not 0 < self.delta < 1:
+        if not self.epsilon > 0 or not 0 < self.delta < 1:  # NaN is not above 0 either
             raise ValueError("a budget has epsilon above 0 and delta in (0, 1)")
 
 

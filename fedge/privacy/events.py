@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fedge.encoding import decimal
+from fedge.encoding import canonical, decimal
 from fedge.errors import ParseError
 
 
@@ -73,7 +73,7 @@ def from_record(record: dict[str, Any]) -> Event:
         event = _read(record)
     except (KeyError, ValueError, TypeError) as error:
         raise ParseError(f"not a privacy event: {error}") from error
-    if to_record(event) != record:
+    if canonical(to_record(event)) != canonical(record):  # bytes, for True == 1 and 1.0 == 1
         raise ParseError("privacy event is not in canonical form")
     return event
 
