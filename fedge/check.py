@@ -15,7 +15,7 @@ from fedge.audit.checkpoint import parse_body
 from fedge.audit.leaves import DataUse, RoundClose, RunOpen, decode
 from fedge.audit.log import published
 from fedge.audit.merkle import Tree, leaf_hash
-from fedge.audit.published import read_published
+from fedge.audit.verify import Unproven, read_log
 from fedge.encoding import b64decode, parse
 from fedge.errors import FedgeError, LedgerError, ProofError
 from fedge.ids import Lineage
@@ -72,12 +72,20 @@ def _log_before_release(folder: RunFolder) -> str:
     if not folder.model.exists():
         return "no model is released yet"
     released = parameters.digest(parameters.load(folder.model))
-    leaves = [decode(entry)[0] for entry in read_published(folder.audit).entries]
+    leaves = [decode(entry)[0] for entry in _published(folder)]
     named = {e.initial_model for e in leaves if isinstance(e, RunOpen)}
     named |= {e.model_out for e in leaves if isinstance(e, RoundClose)}
     if released not in named:
         raise ProofError(f"the released model {released} is in no published entry")
     return f"the released model {released[:23]}… is in the published log"
+
+
+def _published(folder: RunFolder) -> Sequence[bytes]:
+    """Return the entries as the public sees them, by the very reader that an auditor has."""
+    try:
+        return read_log(folder.audit).entries
+    except Unproven as error:
+        raise ProofError(str(error)) from error
 
 
 def _spend_before_send(homes: Sequence[ClientFolder], entries: Sequence[bytes]) -> str:

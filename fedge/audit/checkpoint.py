@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fedge.audit.merkle import HASH_BYTES
-from fedge.audit.note import COSIGNATURE, Note, Signature, VerifierKey
+from fedge.audit.note import COSIGNATURE, Signature, VerifierKey
 from fedge.encoding import b64decode, b64encode
 from fedge.errors import ParseError, SignatureError
 from fedge.signing import PrivateKey
+
+MAX_DIGITS = 16
+"""A size below 10**16: more than a log will ever hold, and small enough to parse."""
+MAX_SECONDS = 2**37
+"""A time before the year 6325; later ones are no times that a clock shows."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Checkpoint:
 def parse_body(body: str) -> Checkpoint:
     """Return the checkpoint in a note's text. Raises ParseError for extension lines and other spellings."""
     lines = body.split("\n")
-    if len(lines) != 4 or not lines[1].isascii() or not lines[1].isdecimal():
+    if len(lines) != 4 or not lines[1].isascii() or not lines[1].isdecimal() or len(lines[1]) > MAX_DIGITS:
         raise ParseError("a checkpoint has three lines: origin, size, root")
     found = Checkpoint(lines[0], int(lines[1]), b64decode(lines[2]))
     if not found.origin or found.body != body or len(found.root) != HASH_BYTES:
@@ -60,20 +65,9 @@ def check_cosignature(body: str, signature: Signature, key: VerifierKey) -> date
         raise SignatureError(f"not a cosignature of witness {key.name}")
     seconds = struct.unpack(">Q", signature.raw[:8])[0]
     key.key.verify(signature.raw[8:], _message(body, seconds))
+    if seconds >= MAX_SECONDS:
+        raise SignatureError(f"witness {key.name} claims a time beyond all calendars")
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def cosigners(note: Note, witnesses: list[VerifierKey]) -> dict[str, datetime]:
-    """Return which of `witnesses` have vouched for `note`, and when.
-
-    Lines of unknown keys are passed over; a line that claims a known key and does not verify raises SignatureError.
-    """
-    known = {(w.name, w.key_id): w for w in witnesses}
-    return {
-        s.name: check_cosignature(note.body, s, known[s.name, s.key_id])
-        for s in note.signatures
-        if (s.name, s.key_id) in known
-    }
 
 
 def _message(body: str, seconds: int) -> bytes:

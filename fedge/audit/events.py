@@ -104,6 +104,25 @@ class KeyRotate:
 
 
 @dataclass(frozen=True)
+class KeyRevoke:
+    """A client's key speaks for nobody from entry `from_index` on: it was stolen, or may have been.
+
+    The server states it, for whoever holds a stolen key could revoke the revocation. It may reach back: then what the
+    key has signed since `from_index` counts as nothing, and the verifier says so.
+    """
+
+    aims: ClassVar[tuple[Aim, ...]] = ("risk",)
+    party: ClassVar[Party] = "server"
+
+    run: Text
+    at: Moment
+    client: Name
+    key: KeyId
+    from_index: int
+    reason: Code
+
+
+@dataclass(frozen=True)
 class ConsentSnapshot:
     """The client's permission records as they stand: ranges and a digest, never a person."""
 
@@ -335,7 +354,7 @@ class RunClose:
 ClientLeaf = KeyRotate | ConsentSnapshot | DataUse | WithdrawalEffective | ErasureEffective
 """What only a client can state; each has `client`, `key`, `seq` and `previous`."""
 Leaf = (
-    RunOpen | ClientEnrol | ClientRetire | KeyRotate | ConsentSnapshot | DataUse | WithdrawalEffective
+    RunOpen | ClientEnrol | ClientRetire | KeyRotate | KeyRevoke | ConsentSnapshot | DataUse | WithdrawalEffective
     | ErasureEffective | UpdateRejected | RoundClose | Evaluation | PolicyChange | Incident | ReportIssued
     | RunStopped | RunResumed | RunClose
 )  # fmt: skip

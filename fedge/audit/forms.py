@@ -47,7 +47,7 @@ VerifierKey = Annotated[str, Form("verifier key", r"[^\s+]{1,200}\+[0-9a-f]{8}\+
 """A signed-note vkey of an Ed25519 key: `name+hash+base64(type || key)`."""
 Text = Annotated[str, Form("text", r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,1000}")]
 """Free text of at most 1,000 characters on one line."""
-Bucket = Annotated[str, Form("bucket", r"0|1-9|[1-9]0+-[1-9]9+")]
+Bucket = Annotated[str, Form("bucket", r"0|1-9|[1-9]0{1,15}-[1-9]9{1,15}")]
 """A range that `counts.bucket` prints."""
 
 

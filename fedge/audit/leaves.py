@@ -23,6 +23,7 @@ from fedge.audit.events import (
     ErasureEffective,
     Evaluation,
     Incident,
+    KeyRevoke,
     KeyRotate,
     Leaf,
     PolicyChange,
@@ -51,7 +52,7 @@ from fedge.signing import Envelope, PrivateKey, envelope_bytes, parse_envelope, 
 
 __all__ = [
     "EVENTS", "MAX_LEAF_BYTES", "ClientEnrol", "ClientLeaf", "ClientRetire", "ConsentSnapshot", "Counts", "DataUse",
-    "Dataset", "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRotate", "Leaf",
+    "Dataset", "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRevoke", "KeyRotate", "Leaf",
     "Participant", "Permission", "PolicyChange", "PrivacySpend", "PrivacyStatement", "ReportIssued", "Resources",
     "RoundClose", "RunClose", "RunOpen", "RunResumed", "RunStopped", "UpdateRejected", "WithdrawalEffective",
     "bounds", "bucket", "commitment", "decode", "encode", "event", "opens", "payload_type", "plain", "publish",

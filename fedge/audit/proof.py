@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedge.audit.checkpoint import Checkpoint, parse_body
+from fedge.audit.checkpoint import MAX_DIGITS, Checkpoint, parse_body
 from fedge.audit.merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from fedge.audit.note import Note, VerifierKey, parse, verify
 from fedge.encoding import b64decode, b64encode
@@ -48,7 +48,7 @@ def parse_receipt(text: str) -> Receipt:
     head, blank, note = text.partition("\n\n")
     lines = head.split("\n")
     number = lines[1].removeprefix("index ") if len(lines) > 1 else ""
-    if not blank or lines[0] != HEADER or not number.isdecimal() or not number.isascii() or len(number) > 16:
+    if not blank or lines[0] != HEADER or not number.isdecimal() or not number.isascii() or len(number) > MAX_DIGITS:
         raise ParseError("not a tlog-proof receipt")
     hashes = tuple(b64decode(line) for line in lines[2:])
     if len(hashes) > MAX_HASHES or any(len(h) != HASH_BYTES for h in hashes):

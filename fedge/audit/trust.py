@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 from fedge.audit.note import COSIGNATURE, ED25519, VerifierKey, verifier_key
 from fedge.errors import ParseError
@@ -35,11 +36,11 @@ class Trust:
         """The policy file; the inverse of `parse_trust`."""
         groups: dict[str, list[str]] = {}
         for witness, organisation in sorted(self.organisations.items()):
-            groups.setdefault(organisation, []).append(witness)
+            groups.setdefault(_group(organisation), []).append(witness)
         lines = [f"log {self.log.text}"]
         lines += [f"witness {name} {key.text}" for name, key in sorted(self.witnesses.items())]
-        lines += [f"group {_group(name)} any {' '.join(members)}" for name, members in sorted(groups.items())]
-        lines += [f"group {ALL} {self.quorum} {' '.join(_group(name) for name in sorted(groups))}", f"quorum {ALL}"]
+        lines += [f"group {group} any {' '.join(members)}" for group, members in sorted(groups.items())]
+        lines += [f"group {ALL} {self.quorum} {' '.join(sorted(groups))}", f"quorum {ALL}"]
         return "\n".join(lines) + "\n"
 
     def vouching(self, witnesses: Iterable[str]) -> set[str]:
@@ -58,16 +59,23 @@ def parse_trust(text: str) -> Trust:
     try:
         log = verifier_key(next(w[1] for w in words if w[0] == "log"))
         witnesses = {w[1]: verifier_key(w[2]) for w in words if w[0] == "witness"}
-        members = {m: w[1].removeprefix("org:") for w in words if w[0] == "group" and w[2] == "any" for m in w[3:]}
+        members = {
+            m: unquote(w[1].removeprefix("org:")) for w in words if w[0] == "group" and w[2] == "any" for m in w[3:]
+        }
         quorum = int(next(w[2] for w in words if w[0] == "group" and w[1] == ALL))
     except (IndexError, StopIteration, ValueError) as error:
         raise ParseError("not a policy file: it needs log, witness, group and quorum lines") from error
     trust = Trust(log, witnesses, members, quorum)
-    kinds = {log.kind} != {ED25519} or any(w.kind != COSIGNATURE for w in witnesses.values())
-    if trust.text != text or kinds or set(members) != set(witnesses):
+    named = all(key.kind == COSIGNATURE and key.name == name for name, key in witnesses.items())
+    if trust.text != text or log.kind != ED25519 or not named:
         raise ParseError("the policy file is not in its one canonical spelling")
+    if len({key.key.raw for key in witnesses.values()}) != len(witnesses) or set(members) != set(witnesses):
+        raise ParseError("the policy file names one key twice, or a witness without an organisation")
+    if not 1 <= quorum <= len(set(members.values())):
+        raise ParseError(f"a quorum of {quorum} cannot be reached, or needs nobody")
     return trust
 
 
 def _group(organisation: str) -> str:
-    return f"org:{organisation}"
+    """Return an organisation's name as a word: `St. Mary` is `org:St.%20Mary`."""
+    return f"org:{quote(organisation, safe='')}"

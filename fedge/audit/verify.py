@@ -1,34 +1,1093 @@
-"""The verifier: what a run folder proves to somebody who has public keys and nothing else.
+"""Verify a run from its public files and public keys alone: one file, to be read in one sitting.
 
-Reads `audit/`, `receipts/`, `model.safetensors` and `config.json`; needs no database, no server, no network, and none
-of the code that wrote the log. Every check ends as PROVEN, ATTESTED (signed by a client, not recomputable), MISSING or
-FAILED with the reason; `verification.entries` are the entries that a report may cite.
+    python verify.py BUNDLE --policy policy.txt [--expect-run RUN] [--not-older-than 24h] [--format json]
+
+BUNDLE is the folder of a run, or a copy of its public part: `audit/` (checkpoint, policy.txt, tile/...), `receipts/`,
+`config.json`, `model.safetensors`. POLICY is the policy file that reached you by another way than the bundle; without
+one the keys are the log's own, and the verdict on trust is MISSING. The exit code is 0 only if nothing FAILED.
+
+This file needs Python 3.11 and the package `cryptography`; no server, no database, no network, and none of the code
+that wrote the log: every format is written here a second time, on purpose. Each answer has a grade:
+
+    PROVEN     recomputed here from the log and public keys
+    ATTESTED   signed by the client that alone could know it
+    DECLARED   typed by a person
+    MISSING    not in the bundle; shown, never hidden
+    FAILED     contradicted, with the reason
+
+Sources: https://c2sp.org/signed-note, /tlog-checkpoint, /tlog-cosignature, /tlog-tiles, /tlog-proof, /tlog-policy;
+RFC 6962 (hashing); RFC 8785 (canonical JSON); https://github.com/secure-systems-lab/dsse (signed entries).
 """
 
 from __future__ import annotations
 
+import argparse
+import base64
+import bisect
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote, unquote
 
-from fedge.audit import story as judge
-from fedge.audit.checkpoint import cosigners
-from fedge.audit.proof import parse_receipt, verify_receipt
-from fedge.audit.published import Published, check_lines, read_published
-from fedge.audit.story import Entry
-from fedge.audit.trust import parse_trust
-from fedge.errors import AuditError, FedgeError, ProofError, SignatureError
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 T = TypeVar("T")
-Grade = Literal["PROVEN", "ATTESTED", "MISSING", "FAILED"]
+Grade = Literal["PROVEN", "ATTESTED", "DECLARED", "MISSING", "FAILED"]
 
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clocks of server, clients and witnesses may disagree before a time is a finding."""
 LIMITS = (
     "No log can prove what a client left out: counts, permissions and noise are what each client signed (ATTESTED).",
     "The keys are those that the log itself names, unless you gave a policy file that reached you by another way.",
+    "A log that is shown to you whole may have a newer end: ask for a checkpoint that is not older than you need.",
 )
+
+
+class Unproven(Exception):
+    """What was to be shown is not shown; the message says what, and where. The only error this file raises."""
+
+
+# ---- Canonical JSON (RFC 8785), whole numbers only --------------------------------------------------------------
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the value of canonical JSON bytes; any other spelling, a float or a duplicate key is refused."""
+    try:
+        text = data.decode("utf-8")
+        value = json.loads(
+            text, object_pairs_hook=_sorted_keys, parse_int=_whole, parse_float=_refused, parse_constant=_refused
+        )
+        printed = json.dumps(value, ensure_ascii=False, separators=(",", ":"))  # the order is that of the input
+    except (ValueError, RecursionError) as error:
+        raise Unproven(f"not JSON: {error}") from error
+    if printed != text:
+        raise Unproven("the JSON is not in canonical form: its spacing, numbers or escapes differ")
+    return value
+
+
+def _sorted_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if any(a.encode("utf-16-be") >= b.encode("utf-16-be") for a, b in pairwise(keys)):
+        raise Unproven("the JSON is not in canonical form: a key comes twice, or the keys are not sorted")
+    return dict(pairs)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 17 or abs(int(digits)) >= 2**53:
+        raise Unproven(f"the JSON holds the number {digits[:20]}, which is beyond 2**53")
+    return int(digits)
+
+
+def _refused(number: str) -> Any:
+    raise Unproven(f"the JSON holds {number[:20]}, which is not a whole number")
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the bytes of padded standard base64 in its one spelling."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise Unproven(f"not base64: {error}") from error
+    if base64.b64encode(data).decode() != text:
+        raise Unproven("the base64 is not in its one spelling")
+    return data
+
+
+def sha256(data: bytes) -> str:
+    """Return `sha256:<hex>`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+# ---- Keys and signatures (Ed25519) ------------------------------------------------------------------------------
+
+LOG, WITNESS = 1, 4
+"""Signature types of signed notes: a log's plain signature, a witness's timestamped one."""
+NAME = r"[^\s+\x00-\x1f\x7f]+"
+"""What may name a key: no space of any kind, no plus."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A public key of 32 bytes."""
+
+    raw: bytes
+
+    @cached_property
+    def id(self) -> str:
+        """How entries name their signer: 16 hex digits of SHA-256 of the key."""
+        return hashlib.sha256(self.raw).hexdigest()[:16]
+
+    @cached_property
+    def _public(self) -> Ed25519PublicKey:
+        return Ed25519PublicKey.from_public_bytes(self.raw)
+
+    def signed(self, signature: bytes, message: bytes) -> bool:
+        """Return whether `signature` over `message` is this key's."""
+        try:
+            self._public.verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class NamedKey:
+    """A key as notes and policies name it: `name+hash+base64(type || key)`."""
+
+    name: str
+    kind: int
+    key: Key
+
+    @cached_property
+    def hash(self) -> bytes:
+        """The first four bytes of SHA-256(name, newline, type, key)."""
+        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.key.raw).digest()[:4]
+
+    @property
+    def text(self) -> str:
+        """The vkey."""
+        data = base64.b64encode(bytes([self.kind]) + self.key.raw).decode()
+        return f"{self.name}+{self.hash.hex()}+{data}"
+
+
+def parse_vkey(text: str) -> NamedKey:
+    """Return the key that a vkey names."""
+    found = re.fullmatch(rf"({NAME})\+([0-9a-f]{{8}})\+([A-Za-z0-9+/]{{44}})", text)
+    data = decode_base64(found[3]) if found else b""
+    if not found or data[0] not in (LOG, WITNESS):
+        raise Unproven(f"{text[:100]!r} is not the verifier key of an Ed25519 signer")
+    key = NamedKey(found[1], data[0], Key(data[1:]))
+    if key.text != text:
+        raise Unproven(f"verifier key {text!r} contradicts its own hash")
+    return key
+
+
+def parse_key(text: str) -> Key:
+    """Return the key of `ed25519:<base64>`, the spelling that entries use."""
+    data = decode_base64(text.removeprefix("ed25519:"))
+    if not text.startswith("ed25519:") or len(data) != 32:
+        raise Unproven(f"{text[:60]!r} is not an Ed25519 public key")
+    return Key(data)
+
+
+# ---- The Merkle tree (RFC 6962) ---------------------------------------------------------------------------------
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Return the hash of an entry."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the hash of two subtrees."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """A tree over all entries: `levels[k]` holds the hashes of its complete subtrees of 2**k entries."""
+
+    def __init__(self, leaves: Iterable[bytes]) -> None:
+        self.levels = [list(leaves)]
+        while len(below := self.levels[-1]) > 1:
+            pairs = zip(below[::2], below[1::2], strict=False)  # an odd last one waits for its neighbour
+            self.levels.append([node_hash(left, right) for left, right in pairs])
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return len(self.levels[0])
+
+    def root(self, size: int) -> bytes:
+        """Return the root of the first `size` entries: one complete subtree for each 1 in the binary `size`."""
+        found = b""
+        for k in range(size.bit_length()):
+            if size >> k & 1:
+                left = self.levels[k][(size >> k) - 1]
+                found = node_hash(left, found) if found else left
+        return found or hashlib.sha256(b"").digest()
+
+
+def root_of_proof(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
+    """Return the root that an inclusion proof leads to."""
+    if not 0 <= index < size:
+        raise Unproven(f"index {index} is not in a tree of size {size}")
+    if size == 1:
+        if proof or len(leaf) != 32:
+            raise Unproven("the inclusion proof is too long")
+        return leaf
+    if not proof:
+        raise Unproven("the inclusion proof is too short")
+    split = 1 << ((size - 1).bit_length() - 1)
+    if index < split:
+        return node_hash(root_of_proof(index, split, leaf, proof[:-1]), proof[-1])
+    return node_hash(proof[-1], root_of_proof(index - split, size - split, leaf, proof[:-1]))
+
+
+# ---- Signed notes, checkpoints, cosignatures --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature line of a note."""
+
+    name: str
+    hash: bytes
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A signed note that says: log `origin` has `size` entries with this root."""
+
+    origin: str
+    size: int
+    root: bytes
+    body: str
+    signatures: tuple[Signature, ...]
+
+
+def parse_checkpoint(text: str) -> Checkpoint:
+    """Return the checkpoint in a signed note; nothing is verified yet."""
+    body, signatures = _note(text)
+    found = re.fullmatch(r"([^\n]+)\n(0|[1-9][0-9]{0,15})\n([^\n]+)\n", body)
+    root = decode_base64(found[3]) if found else b""
+    if not found or len(root) != 32:
+        raise Unproven("a checkpoint has three lines: origin, size, root")
+    return Checkpoint(found[1], int(found[2]), root, body, signatures)
+
+
+def _note(text: str) -> tuple[str, tuple[Signature, ...]]:
+    body, blank, tail = text.rpartition("\n\n")
+    if len(text) > 1_000_000 or re.search(r"[\x00-\x09\x0b-\x1f]", text) or not blank or not tail.endswith("\n"):
+        raise Unproven("a note is a text without control characters, a blank line and signature lines")
+    lines = tail[:-1].split("\n")
+    if len(lines) > 100:
+        raise Unproven("the note has more than 100 signatures")
+    return body + "\n", tuple(_signature(line) for line in lines)
+
+
+def _signature(line: str) -> Signature:
+    found = re.fullmatch(rf"\u2014 ({NAME}) ([A-Za-z0-9+/=]+)", line)
+    data = decode_base64(found[2]) if found else b""
+    if not found or len(data) < 5:
+        raise Unproven(f"{line[:100]!r} is not a signature line")
+    return Signature(found[1], data[:4], data[4:])
+
+
+def cosigned_at(checkpoint: Checkpoint, signature: Signature, witness: NamedKey) -> datetime:
+    """Return when `witness` vouched for `checkpoint`."""
+    seconds = int.from_bytes(signature.raw[:8], "big")
+    message = f"cosignature/v1\ntime {seconds}\n{checkpoint.body}".encode()
+    if len(signature.raw) != 72 or seconds >= 2**37 or not witness.key.signed(signature.raw[8:], message):
+        raise Unproven(f"the cosignature of witness {witness.name} does not verify")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """Who vouched for a checkpoint of this size, and when."""
+
+    size: int
+    at: Mapping[str, datetime]
+
+
+def check_signatures(checkpoint: Checkpoint, log: NamedKey, witnesses: Iterable[NamedKey]) -> Vouched:
+    """Return who vouched for `checkpoint` after checking every signature line.
+
+    A note may bear lines of strangers; a log of fedge never publishes one, so a line that nobody known has made is a
+    line that somebody has changed.
+    """
+    known = {(w.name, w.hash): w for w in witnesses}
+    signed, at = 0, dict[str, datetime]()
+    for line in checkpoint.signatures:
+        if (line.name, line.hash) == (log.name, log.hash):
+            if not log.key.signed(line.raw, checkpoint.body.encode()):
+                raise Unproven(f"the checkpoint's signature by {log.name} does not verify")
+            signed += 1
+        elif witness := known.get((line.name, line.hash)):
+            if witness.name in at:
+                raise Unproven(f"witness {witness.name} has signed the checkpoint twice")
+            at[witness.name] = cosigned_at(checkpoint, line, witness)
+        else:
+            raise Unproven(f"a signature line by {line.name!r} is of no key that the policy file knows")
+    if signed != 1 or checkpoint.origin != log.name:
+        raise Unproven(f"the checkpoint of {checkpoint.origin!r} must bear one signature of {log.name!r}, not {signed}")
+    return Vouched(checkpoint.size, at)
+
+
+# ---- The policy file: whom to trust -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The log's key; each witness's key and organisation, by the witness's name; how many organisations must vouch."""
+
+    log: NamedKey
+    witnesses: Mapping[str, NamedKey]
+    organisations: Mapping[str, str]
+    quorum: int
+
+    def vouching(self, witnesses: Iterable[str]) -> set[str]:
+        """Return the organisations that `witnesses` speak for: many witnesses of one organisation are one vote."""
+        return {self.organisations[w] for w in witnesses if w in self.organisations}
+
+    @property
+    def text(self) -> str:
+        """The one spelling of this policy."""
+        groups: dict[str, list[str]] = {}
+        for witness, organisation in sorted(self.organisations.items()):
+            groups.setdefault("org:" + quote(organisation, safe=""), []).append(witness)
+        lines = [
+            f"log {self.log.text}",
+            *(f"witness {name} {key.text}" for name, key in sorted(self.witnesses.items())),
+            *(f"group {group} any {' '.join(members)}" for group, members in sorted(groups.items())),
+            f"group organisations {self.quorum} {' '.join(sorted(groups))}",
+            "quorum organisations",
+        ]
+        return "".join(f"{line}\n" for line in lines)
+
+
+def parse_policy(text: str) -> Policy:
+    """Return the policy in a file. Refuses every spelling but one, one key under two names, a quorum out of reach."""
+    words = [line.split(" ") for line in text.split("\n")]
+    try:
+        (log,) = (parse_vkey(w[1]) for w in words if w[0] == "log")
+        witnesses = {w[1]: parse_vkey(w[2]) for w in words if w[0] == "witness"}
+        groups = {w[1]: w[2:] for w in words if w[0] == "group"}
+        quorum = int(groups.pop("organisations")[0])
+    except (IndexError, KeyError, ValueError) as error:
+        raise Unproven("not a policy file: it needs log, witness, group and quorum lines") from error
+    members = {m: unquote(g.removeprefix("org:")) for g, rest in groups.items() for m in rest[1:]}
+    found = Policy(log, witnesses, members, quorum)
+    if found.text != text or log.kind != LOG or any(w.kind != WITNESS or n != w.name for n, w in witnesses.items()):
+        raise Unproven("the policy file is not in its one canonical spelling")
+    if len({w.key.raw for w in witnesses.values()}) != len(witnesses) or set(members) != set(witnesses):
+        raise Unproven("the policy file names one key twice, or a witness without an organisation")
+    if not 1 <= quorum <= len(groups):
+        raise Unproven(f"a quorum of {quorum} out of {len(groups)} organisations cannot be")
+    return found
+
+
+def majority(organisations: int) -> int:
+    """Return the least number that is more than half of `organisations`; at least 1."""
+    return max(1, organisations // 2 + 1)
+
+
+# ---- Tiles: the published files ---------------------------------------------------------------------------------
+
+WIDTH = 256
+
+
+def tile_path(level: str, number: int, width: int) -> str:
+    """Return the path of a tile: 1234067 is written `x001/x234/067`, one that is not full ends in `.p/<width>`."""
+    text = f"{number:0{3 * -(-len(str(number)) // 3)}d}"
+    groups = [text[i : i + 3] for i in range(0, len(text), 3)]
+    partial_ = "" if width == WIDTH else f".p/{width}"
+    return f"tile/{level}/{'/'.join(['x' + g for g in groups[:-1]] + groups[-1:])}{partial_}"
+
+
+def unpack(bundle: bytes) -> list[bytes]:
+    """Return the entries of a bundle: each has its length before it, in two bytes."""
+    entries, place = list[bytes](), 0
+    while place < len(bundle):
+        length = int.from_bytes(bundle[place : place + 2], "big")
+        entries.append(bundle[place + 2 : place + 2 + length])
+        place += 2 + length
+    if place != len(bundle):
+        raise Unproven("the bundle of entries is cut off")
+    return entries
+
+
+def read_entries(folder: Path, size: int) -> list[bytes]:
+    """Return the `size` entries that the bundles below `folder` hold."""
+    entries: list[bytes] = []
+    for start in range(0, size, WIDTH):
+        path = folder / tile_path("entries", start // WIDTH, min(WIDTH, size - start))
+        entries += unpack(_bytes(path))
+    if len(entries) != size:
+        raise Unproven(
+            f"the checkpoint signs {size} entries, the bundles hold {len(entries)}: the log was cut or padded"
+        )
+    return entries
+
+
+def check_tiles(folder: Path, tree: Tree) -> None:
+    """Check that the hash tiles below `folder` are those of `tree`."""
+    for level in range(0, len(tree.levels), 8):
+        hashes = tree.levels[level]
+        for start in range(0, len(hashes), WIDTH):
+            tile = hashes[start : start + WIDTH]
+            path = tile_path(str(level // 8), start // WIDTH, len(tile))
+            if _bytes(folder / path) != b"".join(tile):
+                raise Unproven(f"{path} is not the tile that the entries make")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Unproven(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return _bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unproven(f"{path} is not UTF-8 text") from error
+
+
+# ---- Receipts ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """An entry's index, the hashes beside its path, and the checkpoint they lead to."""
+
+    index: int
+    proof: tuple[bytes, ...]
+    checkpoint: Checkpoint
+
+
+def parse_receipt(text: str) -> Receipt:
+    """Return the receipt in a `.tlog-proof` file; nothing is verified yet."""
+    found = re.match(r"c2sp\.org/tlog-proof@v1\nindex (0|[1-9][0-9]{0,15})\n((?:[A-Za-z0-9+/=]+\n){0,63})\n", text)
+    if not found:
+        raise Unproven("not a tlog-proof receipt")
+    proof = tuple(decode_base64(line) for line in found[2].split("\n")[:-1])
+    if any(len(h) != 32 for h in proof):
+        raise Unproven("a hash of the receipt does not have 32 bytes")
+    return Receipt(int(found[1]), proof, parse_checkpoint(text[found.end() :]))
+
+
+# ---- Entries: signed envelopes around records of fixed form -----------------------------------------------------
+
+FORMS = {
+    "digest": "sha256:[0-9a-f]{64}",
+    "moment": r"[1-9]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
+    "decimal": r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]\d+)?|-?inf",
+    "code": "[a-z0-9][a-z0-9_.:-]{0,63}",
+    "name": "[a-z0-9][a-z0-9._-]{0,63}",
+    "keyid": "[0-9a-f]{16}",
+    "key": "ed25519:[A-Za-z0-9+/]{43}=",
+    "vkey": r"[^\s+]{1,200}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}",
+    "text": r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,1000}",
+    "bucket": "0|1-9|[1-9]0{1,15}-[1-9]9{1,15}",
+    "unit": "none|record|subject|client",
+    "noise_at": "none|client|server|distributed",
+}
+"""What a text may look like. A member's form may also be `int`, `bool`, or a list of words `a|b`; `?` adds null,
+`[...]` makes a list, `{key:value}` a mapping, and a capital letter names a record of PARTS."""
+PARTS = {
+    "Counts": "eligible:bucket used:bucket excluded:{code:bucket} commitment:digest",
+    "Dataset": "lineage:text commitment:digest version:text schema_digest:digest origin:text"
+    " purpose_of_collection:text period:text?",
+    "Digests": "code:digest config:digest",
+    "Participant": "client:name outcome:accepted|refused|rejected|failed|silent reason:code?",
+    "Permission": "snapshot_digest:digest as_of:moment policy_digest:digest engine:text",
+    "PrivacyStatement": "unit:unit adjacency:code accountant:code sampling:code delta:decimal? noise_source:code"
+    " noise_at:noise_at",
+    "PrivacySpend": "mechanism:code unit:unit adjacency:code accountant:code sampling:code sample_rate:decimal?"
+    " noise_multiplier:decimal? clip_norm:decimal? steps:int delta:decimal? epsilon_round:decimal?"
+    " epsilon_total:decimal? budget_epsilon:decimal? secure_noise:bool noise_at:noise_at ledger_head:digest?",
+    "Resources": "wall_ms:int cpu_ms:int bytes_in:int bytes_out:int energy_mj:int?"
+    " energy_source:measured|estimated|none device:text",
+}
+_EVERY = "run:text at:moment "
+_CLIENT = _EVERY + "client:name key:keyid seq:int previous:digest? "
+EVENTS = {
+    "run_open": _EVERY + "config_digest:digest task:text model_format:text purpose:text rounds_planned:int"
+    " server_key:key log_key:vkey quorum:int code_version:text packages_digest:digest strategy:code"
+    " privacy_statement:PrivacyStatement initial_model:digest",
+    "client_enrol": _EVERY + "client:name key:key witness_key:vkey organisation:text",
+    "client_retire": _EVERY + "client:name reason:code",
+    "key_rotate": _CLIENT + "new_key:key reason:code",
+    "key_revoke": _EVERY + "client:name key:keyid from_index:int reason:code",
+    "consent_snapshot": _CLIENT + "purpose:text counts:Counts permission:Permission",
+    "data_use": _CLIENT + "work:train|evaluate round:int attempt:int dataset:Dataset counts:Counts purpose:text"
+    " legal_bases:[text] permission:Permission model_in:digest update:digest? format:text privacy:PrivacySpend"
+    " secure_aggregation:bool digests:Digests started:moment ended:moment resources:Resources"
+    " outcome:submitted|skipped|refused|failed reason:code? order:digest",
+    "withdrawal_effective": _CLIENT + "subject_commitment:digest withdrawn_at:moment effective_at:moment round:int",
+    "erasure_effective": _CLIENT + "subject_commitment:digest requested_at:moment effective_at:moment models:[digest]",
+    "update_rejected": _EVERY + "client:name round:int reason:code update:digest?",
+    "round_close": _EVERY + "round:int attempt:int participants:[Participant] accepted:int model_in:digest"
+    " model_out:digest void:bool reason:code? aggregation:code",
+    "evaluation": _EVERY + "round:int scope:central|federated model:digest values:{code:decimal} noise_std:decimal?"
+    " n:int?",
+    "policy_change": _EVERY + "scope:text old_digest:digest new_digest:digest reason:text",
+    "incident": _EVERY + "kind:code detail:text round:int? client:name?",
+    "report_issued": _EVERY + "report:digest covers:int",
+    "run_stopped": _EVERY + "round:int reason:code",
+    "run_resumed": _EVERY + "round:int model:digest",
+    "run_close": _EVERY + "rounds:int leaves:{name:int} model:digest",
+}
+"""Every event and its members. What an event does to data its client signs (`_CLIENT`), all others the server."""
+
+Fits = Callable[[Any], bool]
+
+
+def _fits(form: str) -> Fits:  # noqa: PLR0911 - one line a kind
+    """Return the test that a value is spelled as `form` says."""
+    if form.endswith("?"):
+        inner = _fits(form[:-1])
+        return lambda value: value is None or inner(value)
+    if form.startswith("["):
+        item = _fits(form[1:-1])
+        return lambda value: isinstance(value, list) and all(map(item, value))
+    if form.startswith("{"):
+        key, each = (_fits(f) for f in form[1:-1].split(":"))
+        return lambda value: isinstance(value, dict) and all(key(k) and each(v) for k, v in value.items())
+    if form in PARTS:
+        return partial(_fits_record, _record(PARTS[form]))
+    if form == "int":
+        return lambda value: type(value) is int and value >= 0
+    if form == "bool":
+        return lambda value: isinstance(value, bool)
+    pattern = re.compile(FORMS.get(form, form), re.ASCII)
+    if form == "moment":
+        return lambda value: isinstance(value, str) and bool(pattern.fullmatch(value)) and _is_moment(value)
+    return lambda value: isinstance(value, str) and bool(pattern.fullmatch(value))
+
+
+def _record(members: str) -> dict[str, Fits]:
+    return {name: _fits(form) for name, _, form in (m.partition(":") for m in members.split())}
+
+
+def _fits_record(members: Mapping[str, Fits], value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == members.keys() and all(f(value[n]) for n, f in members.items())
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_RECORDS = {event: _record("schema:text " + members) for event, members in EVENTS.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the log: `payload` is what it states, `signer` the client that does or `server`."""
+
+    index: int
+    event: str
+    payload: Mapping[str, Any]
+    signer: str
+    raw: bytes
+
+    @property
+    def at(self) -> datetime:
+        """When it says that it was made."""
+        return moment(self.payload["at"])
+
+    @property
+    def by_client(self) -> bool:
+        """Whether a client states it."""
+        return EVENTS[self.event].startswith(_CLIENT)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What an entry's signature covers, and by whom it claims to be."""
+
+    message: bytes
+    signature: bytes
+    key_id: str
+
+
+def moment(text: str) -> datetime:
+    """Return the time of an entry's `at`."""
+    return datetime.fromisoformat(text)
+
+
+def parse_entry(index: int, data: bytes) -> tuple[Entry, Signed]:
+    """Return the entry in the bytes of a leaf; its signature is not verified yet."""
+    envelope = parse_json(data)
+    match envelope:
+        case {"payload": str(encoded), "payloadType": str(kind), "signatures": [{"keyid": str(by), "sig": str(sig)}]}:
+            if len(envelope) != 3 or len(envelope["signatures"][0]) != 2:
+                raise Unproven("the envelope has members that do not belong there")
+        case _:
+            raise Unproven("not an envelope with one signature")
+    found = re.fullmatch(r"application/vnd\.fedge\.([a-z_]+)\+json", kind)
+    event = found[1] if found else ""
+    if event not in EVENTS:
+        raise Unproven(f"{kind[:80]!r} is no event that this verifier knows; a newer one may")
+    payload, raw = decode_base64(encoded), parse_json(decode_base64(encoded))
+    if not isinstance(raw, dict) or raw.get("schema") != f"fedge.{event}/1":
+        raise Unproven(f"a {event} entry must say schema fedge.{event}/1")
+    if not _fits_record(_RECORDS[event], raw):
+        wrong = [m for m, fits in _RECORDS[event].items() if m not in raw or not fits(raw[m])]
+        raise Unproven(f"the {event} entry is not of its form: {', '.join(wrong) or 'it has members too many'}")
+    signer = raw["client"] if EVENTS[event].startswith(_CLIENT) else "server"
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+    return Entry(index, event, raw, signer, data), Signed(message, decode_base64(sig), by)
+
+
+# ---- Who speaks: enrolled, rotated, revoked, retired ------------------------------------------------------------
+
+
+@dataclass
+class Speakers:
+    """Whose key holds at which entry: folded over the log, one entry after the other."""
+
+    keys: dict[str, Key] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    retired: dict[str, int] = field(default_factory=dict)
+    revoked: dict[str, int] = field(default_factory=dict)
+    rotations: int = 0
+
+    def key_of(self, entry: Entry, signed: Signed) -> Key:
+        """Return the key that must have signed `entry`, then take in what the entry says of keys."""
+        self._check_opening(entry)
+        if entry.signer not in self.keys:
+            raise Unproven(f"client {entry.signer!r} speaks without being enrolled")
+        if entry.signer in self.retired:
+            raise Unproven(f"client {entry.signer!r} speaks after entry {self.retired[entry.signer]} retired it")
+        key = self.keys[entry.signer]
+        if signed.key_id != key.id or (entry.by_client and entry.payload["key"] != key.id):
+            raise Unproven(f"signed by key {signed.key_id}; the key of {entry.signer} is {key.id} there")
+        self._take_in(entry)
+        return key
+
+    def _check_opening(self, entry: Entry) -> None:
+        if (entry.event == "run_open") != (entry.index == 0):
+            raise Unproven(f"a log begins with run_open and has no other; entry {entry.index} is {entry.event}")
+        if entry.index == 0:
+            self._own("server", parse_key(entry.payload["server_key"]))
+
+    def _take_in(self, entry: Entry) -> None:
+        said, client = entry.payload, entry.payload.get("client", "")
+        match entry.event:
+            case "client_enrol":
+                if client in self.keys:
+                    raise Unproven(f"client {client!r} is enrolled twice, or is called like the server")
+                self._own(client, parse_key(said["key"]))
+            case "key_rotate":
+                self._own(client, parse_key(said["new_key"]))
+                self.rotations += 1
+            case "key_revoke":
+                if self.owners.get(said["key"]) != client:
+                    raise Unproven(f"it revokes key {said['key']}, which {client!r} never had")
+                self.revoked[said["key"]] = min(said["from_index"], self.revoked.get(said["key"], said["from_index"]))
+            case "client_retire":
+                if client not in self.keys or client in self.retired:
+                    raise Unproven(f"it retires {client!r}, which is not enrolled")
+                self.retired[client] = entry.index
+
+    def _own(self, party: str, key: Key) -> None:
+        if key.id in self.owners:
+            raise Unproven(f"{party} takes key {key.id}, which {self.owners[key.id]} has had")
+        self.keys[party], self.owners[key.id] = key, party
+
+    def active(self) -> set[str]:
+        """Return the clients that may still speak: enrolled, not retired, their key not revoked."""
+        return {c for c, k in self.keys.items() if c not in self.retired and k.id not in self.revoked} - {"server"}
+
+
+def read_story(raw: Sequence[bytes]) -> tuple[list[Entry], Speakers]:
+    """Return the entries after checking form, signer and signature of each."""
+    if not raw:
+        raise Unproven("the log is empty")
+    speakers, entries, claims = Speakers(), list[Entry](), list[tuple[Key, Signed]]()
+    for index, data in enumerate(raw):
+        try:
+            entry, signed = parse_entry(index, data)
+            claims.append((speakers.key_of(entry, signed), signed))
+        except Unproven as error:
+            raise Unproven(f"entry {index}: {error}") from error
+        entries.append(entry)
+    false = _first_false(claims)
+    if false is not None:
+        raise Unproven(f"entry {false}: the signature of {entries[false].signer} does not verify")
+    return entries, speakers
+
+
+def _first_false(claims: Sequence[tuple[Key, Signed]]) -> int | None:
+    """Return the first claim whose signature does not verify; the library lets other threads run while it computes."""
+    chunks = range(0, len(claims), 512)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda at: [key.signed(s.signature, s.message) for key, s in claims[at : at + 512]], chunks)
+        return next((at + holds.index(False) for at, holds in zip(chunks, found, strict=True) if not all(holds)), None)
+
+
+# ---- The log as it is published ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Log:
+    """A published log: its newest checkpoint and who vouched for it, whom it asks to trust, its entries, their tree."""
+
+    checkpoint: Checkpoint
+    vouched: Vouched
+    policy: Policy
+    entries: tuple[bytes, ...]
+    tree: Tree
+
+    @property
+    def text(self) -> str:
+        """What was shown by reading it."""
+        return f"{self.tree.size} entries hash to the signed root {self.checkpoint.root.hex()[:16]}…"
+
+
+def read_log(folder: Path) -> Log:
+    """Return the log in `folder` after checking that its files are exactly what its entries make."""
+    policy = parse_policy(_text(folder / "policy.txt"))
+    checkpoint = parse_checkpoint(_text(folder / "checkpoint"))
+    vouched = check_signatures(checkpoint, policy.log, policy.witnesses.values())
+    entries = read_entries(folder, checkpoint.size)
+    tree = Tree(map(leaf_hash, entries))
+    if tree.root(tree.size) != checkpoint.root:
+        raise Unproven("the entries do not hash to the root that the checkpoint signs: an entry was changed")
+    check_tiles(folder, tree)
+    return Log(checkpoint, vouched, policy, tuple(entries), tree)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is judged: a log, its entries and keys, and the policy by which witnesses count."""
+
+    folder: Path
+    log: Log
+    entries: Sequence[Entry]
+    speakers: Speakers
+    policy: Policy
+
+    def of(self, *events: str) -> list[Entry]:
+        """Return the entries of these events."""
+        return [e for e in self.entries if e.event in events]
+
+    @property
+    def opening(self) -> Mapping[str, Any]:
+        """What the first entry states."""
+        return self.entries[0].payload
+
+    @property
+    def final_model(self) -> str:
+        """The digest of the model that the log ends with."""
+        rounds = self.of("round_close")
+        return str(rounds[-1].payload["model_out"] if rounds else self.opening["initial_model"])
+
+    @cached_property
+    def witnesses(self) -> dict[str, NamedKey]:
+        """Every witness that the log ever enrolled, by its client; the same key twice is refused."""
+        found = {e.payload["client"]: parse_vkey(e.payload["witness_key"]) for e in self.of("client_enrol")}
+        if len({k.key.raw for k in found.values()} | {k.name for k in found.values()}) != 2 * len(found):
+            raise Unproven("two clients were enrolled with one witness: one would vouch for both")
+        return found
+
+    @cached_property
+    def receipts(self) -> dict[Path, Receipt | Unproven]:
+        """Every receipt in the bundle, or why it cannot be read."""
+        return {path: _try_receipt(path) for path in sorted((self.folder / "receipts").rglob("*.tlog-proof"))}
+
+    @cached_property
+    def seen_at(self) -> dict[int, datetime]:
+        """When a witness first vouched for this log at each size; a receipt that does not hold is judged elsewhere."""
+        found = [self.log.vouched]
+        for receipt in self.receipts.values():
+            try:
+                found += [self.vouched_for(receipt.checkpoint)] if isinstance(receipt, Receipt) else []
+            except Unproven:
+                continue
+        seen: dict[int, datetime] = {}
+        for vouched in found:
+            for at in vouched.at.values():
+                seen[vouched.size] = min(at, seen.get(vouched.size, at))
+        return dict(sorted(seen.items()))
+
+    def vouched_for(self, checkpoint: Checkpoint) -> Vouched:
+        """Return who vouched for a checkpoint of this log; each is looked at once."""
+        if checkpoint not in self._vouched:
+            self._vouched[checkpoint] = check_signatures(checkpoint, self.log.policy.log, self.witnesses.values())
+        return self._vouched[checkpoint]
+
+    @cached_property
+    def _vouched(self) -> dict[Checkpoint, Vouched]:
+        return {}
+
+
+def _try_receipt(path: Path) -> Receipt | Unproven:
+    try:
+        return parse_receipt(_text(path))
+    except Unproven as error:
+        return error
+
+
+# ---- Judgements: each returns a sentence that holds, or raises Unproven -----------------------------------------
+
+
+def one_run(case: Case) -> str:
+    """Every entry belongs to the run that the first names, and the policy file says what the log says of its keys."""
+    run, policy = case.opening["run"], case.log.policy
+    for entry in case.entries:
+        if entry.payload["run"] != run:
+            raise Unproven(f"entry {entry.index} belongs to another run, {entry.payload['run']}")
+    if policy.log.text != case.opening["log_key"] or policy.log.name != f"fedge/{run}":
+        raise Unproven("the policy file trusts another log key than the one in the first entry")
+    active = case.speakers.active()
+    enrolled = {e.payload["client"]: e.payload for e in case.of("client_enrol") if e.payload["client"] in active}
+    witnesses = {key.name: key for client, key in case.witnesses.items() if client in active}
+    if dict(policy.witnesses) != witnesses:
+        raise Unproven("the policy file does not name exactly the witnesses that the log enrolled")
+    organisations = {case.witnesses[client].name: said["organisation"] for client, said in enrolled.items()}
+    quorum = max(case.opening["quorum"], majority(len(set(organisations.values()))))
+    if dict(policy.organisations) != organisations or policy.quorum != quorum:
+        raise Unproven("the policy file groups witnesses, or sets the quorum, differently from the log")
+    return f"run {run}, opened {case.opening['at']}, {len(case.witnesses)} clients enrolled"
+
+
+def key_life(case: Case) -> str:
+    """No statement was made under a key that was revoked; that each key held where it signed is checked before."""
+    revoked = case.speakers.revoked
+    for entry in case.entries:
+        if entry.by_client and entry.index >= revoked.get(entry.payload["key"], len(case.entries)):
+            key = entry.payload["key"]
+            raise Unproven(f"entry {entry.index}: {entry.signer} speaks by key {key}, revoked from {revoked[key]} on")
+    if not (revoked or case.speakers.rotations or case.speakers.retired):
+        return "no key was changed or revoked, no client retired"
+    retired = ", ".join(sorted(case.speakers.retired)) or "none"
+    return (
+        f"{case.speakers.rotations} keys changed, {len(revoked)} revoked, clients retired: {retired}; none spoke after"
+    )
+
+
+def unbroken_chains(case: Case) -> str:
+    """Each client's entries count from 0 without a gap, and each names the one before."""
+    ends: dict[str, tuple[int, str | None]] = {}
+    for entry in case.entries:
+        if entry.by_client:
+            seq, previous = ends.get(entry.signer, (0, None))
+            if (entry.payload["seq"], entry.payload["previous"]) != (seq, previous):
+                raise Unproven(f"entry {entry.index}: the chain of {entry.signer} has a gap at statement {seq}")
+            ends[entry.signer] = (seq + 1, sha256(entry.raw))
+    return f"{sum(n for n, _ in ends.values())} statements of {len(ends)} clients, none missing between them"
+
+
+def unbroken_models(case: Case) -> str:
+    """Rounds count from 1 without a gap, each model follows from the one before, every update in it was stated."""
+    model, count = case.opening["initial_model"], 0
+    answers = {(e.signer, e.payload["round"]): e for e in case.of("data_use") if e.payload["work"] == "train"}
+    rejected = {(e.payload["client"], e.payload["round"]) for e in case.of("update_rejected")}
+    for entry in case.of("round_close"):
+        said, count = entry.payload, count + 1
+        if said["round"] != count or said["model_in"] != model:
+            raise Unproven(f"entry {entry.index}: round {said['round']} does not follow from the one before")
+        if said["void"] and said["model_out"] != model:
+            raise Unproven(f"entry {entry.index}: void round {count} changed the model")
+        if said["accepted"] != sum(p["outcome"] == "accepted" for p in said["participants"]):
+            raise Unproven(f"entry {entry.index}: round {count} counts its accepted updates wrongly")
+        for part in said["participants"]:
+            _check_part(entry.index, said, part, answers.get((part["client"], count)), rejected)
+        model = said["model_out"]
+    return f"{count} rounds, each model follows from the one before, every update in it was stated by its client"
+
+
+def _check_part(
+    index: int,
+    closing: Mapping[str, Any],
+    part: Mapping[str, Any],
+    answer: Entry | None,
+    rejected: set[tuple[str, int]],
+) -> None:
+    """Check what the server says of one participant against what that client has stated."""
+    client, round_ = part["client"], closing["round"]
+    submitted = answer is not None and answer.index < index and answer.payload["outcome"] == "submitted"
+    if part["outcome"] == "accepted" and not (
+        submitted and answer is not None and answer.payload["model_in"] == closing["model_in"]
+    ):
+        raise Unproven(f"entry {index}: the update of {client} in round {round_} was never stated by it")
+    if part["outcome"] == "rejected" and (client, round_) not in rejected:
+        raise Unproven(f"entry {index}: the answer of {client} in round {round_} was rejected without an entry")
+    if part["outcome"] in ("refused", "failed") and (submitted or answer is None):
+        raise Unproven(
+            f"entry {index}: {client} is said to have {part['outcome']} in round {round_}; it states no such"
+        )
+
+
+def closed_as_counted(case: Case) -> str:
+    """The last entry closes the run, and counts rounds, entries and model as they are."""
+    closings = case.of("run_close")
+    if len(closings) != 1 or closings[0] is not case.entries[-1]:
+        raise Unproven(f"entry {closings[0].index} closes the run, yet it is not the last")
+    said = closings[0].payload
+    counted = {e.payload["client"]: 0 for e in case.of("client_enrol")}
+    for entry in case.entries:
+        if entry.by_client:
+            counted[entry.signer] += 1
+    if (said["rounds"], said["leaves"], said["model"]) != (len(case.of("round_close")), counted, case.final_model):
+        raise Unproven("the closing entry counts rounds, entries or the model differently from the log")
+    return f"closed {said['at']} after {said['rounds']} rounds"
+
+
+def stated_use(case: Case) -> str:
+    """What clients state of their data contradicts neither itself nor what the run has promised."""
+    promise, uses = case.opening["privacy_statement"], case.of("data_use")
+    for entry in uses:
+        said = entry.payload
+        if (said["purpose"], said["digests"]["config"]) != (case.opening["purpose"], case.opening["config_digest"]):
+            raise Unproven(f"entry {entry.index}: {entry.signer} used data for another purpose or configuration")
+        if moment(said["started"]) > moment(said["ended"]):
+            raise Unproven(f"entry {entry.index}: {entry.signer} ended before it started")
+        if said["outcome"] == "refused" and said["counts"]["used"] != "0":
+            raise Unproven(f"entry {entry.index}: {entry.signer} refused, and says that it used records")
+        used, eligible = said["counts"]["used"].split("-"), said["counts"]["eligible"].split("-")
+        if int(used[0]) > int(eligible[-1]):
+            raise Unproven(f"entry {entry.index}: {entry.signer} used more records than were eligible")
+        if said["outcome"] == "submitted" and said["work"] == "train" and said["privacy"]["unit"] != promise["unit"]:
+            raise Unproven(
+                f"entry {entry.index}: {entry.signer} protected a {said['privacy']['unit']}, "
+                f"the run promises to protect a {promise['unit']}"
+            )
+    return f"{len(uses)} statements of counts, permissions and privacy, as signed by each client"
+
+
+def budgets_held(case: Case) -> str:
+    """No client states a total above its budget, and no total ever falls: privacy is not refunded."""
+    totals: dict[tuple[str, str], float] = {}
+    for entry in case.of("data_use"):
+        spend, lineage = entry.payload["privacy"], (entry.signer, entry.payload["dataset"]["lineage"])
+        if spend["epsilon_total"] is None:
+            continue
+        total = float(spend["epsilon_total"])
+        if total < totals.get(lineage, 0.0) - 1e-9:
+            raise Unproven(f"entry {entry.index}: the epsilon that {entry.signer} has spent went down")
+        if spend["budget_epsilon"] is not None and total > float(spend["budget_epsilon"]) + 1e-9:
+            raise Unproven(f"entry {entry.index}: {entry.signer} has spent more epsilon than its budget")
+        totals[lineage] = total
+    return f"{len(totals)} data budgets held, no total ever fell (as the clients state it)"
+
+
+def times_agree(case: Case) -> str:
+    """Nobody's entries are dated backwards, none after witnesses vouched for it, none of the server long before."""
+    sizes, seen = list(case.seen_at), list(case.seen_at.values())
+    without = [*accumulate(seen, max)]  # [k]: when a log of at most sizes[k] entries was last seen for the first time
+    covered = [*accumulate(reversed(seen), min)][::-1]  # [k]: when a log of at least sizes[k] was first seen
+    own: dict[str, datetime] = {}
+    for entry in case.entries:
+        at, k, latest = entry.at, bisect.bisect_right(sizes, entry.index), own.get(entry.signer, entry.at)
+        if at < latest - CLOCK_TOLERANCE:
+            raise Unproven(f"{_dated(entry)}, before an earlier entry of {entry.signer} ({_say(latest)})")
+        if k < len(sizes) and at > covered[k] + CLOCK_TOLERANCE:
+            raise Unproven(
+                f"{_dated(entry)}, after a witness had vouched for it ({_say(covered[k])}): it is post-dated"
+            )
+        if k and not entry.by_client and at < without[k - 1] - CLOCK_TOLERANCE:
+            raise Unproven(f"{_dated(entry)}; a witness saw the log without it at {_say(without[k - 1])}: back-dated")
+        own[entry.signer] = max(latest, at)
+    return f"dated in order from {_say(case.entries[0].at)} to {_say(max(own.values()))}, as witnesses saw it"
+
+
+def _dated(entry: Entry) -> str:
+    return f"entry {entry.index} is dated {_say(entry.at)}"
+
+
+def _say(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def quorum_met(case: Case) -> str:
+    """Enough organisations vouch for the newest checkpoint; each counts once, however many witnesses it has."""
+    vouching = case.policy.vouching(_by_known(case))
+    everyone = set(case.policy.organisations.values())
+    if len(vouching) < case.policy.quorum:
+        raise Unproven(f"{len(vouching)} organisations vouch for the checkpoint, {case.policy.quorum} are needed")
+    return f"{len(vouching)} of {len(everyone)} organisations vouch for the checkpoint ({case.policy.quorum} needed)"
+
+
+def _by_known(case: Case) -> dict[str, datetime]:
+    """Return who of the policy's witnesses vouched for the newest checkpoint: the same name must mean the same key."""
+    own, trusted = case.log.policy.witnesses, case.policy.witnesses
+    return {name: at for name, at in case.log.vouched.at.items() if trusted.get(name) == own[name]}
+
+
+def fresh(case: Case, limit: datetime) -> str:
+    """A quorum has vouched for the newest checkpoint since `limit`."""
+    since = {name for name, at in _by_known(case).items() if at >= limit}
+    if len(case.policy.vouching(since)) < case.policy.quorum:
+        newest = max(case.log.vouched.at.values(), default=None)
+        when = _say(newest) if newest else "never"
+        raise Unproven(
+            f"no quorum has vouched since {_say(limit)}, the last witness did {when}: the log may have grown"
+        )
+    return f"a quorum has vouched for the checkpoint since {_say(limit)}"
+
+
+def same_file(case: Case, name: str, expected: str, what: str) -> str:
+    """The file `name` of the bundle has the digest that the log states."""
+    found = sha256(_bytes(case.folder / name))
+    if found != expected:
+        raise Unproven(f"{name} is not {what} (it is {found[:23]}…, not {expected[:23]}…)")
+    return f"{name} is {what} ({found[:23]}…)"
+
+
+def receipts_hold(case: Case) -> set[int]:
+    """Return the entries that have a receipt, after checking that the log still holds what each was given for."""
+    return {_check_receipt(case, path, receipt) for path, receipt in case.receipts.items()}
+
+
+def _check_receipt(case: Case, path: Path, receipt: Receipt | Unproven) -> int:
+    try:
+        return _proved(case, receipt, path.parent.name, path.name)
+    except Unproven as error:
+        raise Unproven(f"{path.parent.name}/{path.name}: {error}") from error
+
+
+def _proved(case: Case, receipt: Receipt | Unproven, client: str, name: str) -> int:
+    """Return the entry that a receipt proves to be in this log."""
+    if isinstance(receipt, Unproven):
+        raise receipt
+    size, root = receipt.checkpoint.size, receipt.checkpoint.root
+    case.vouched_for(receipt.checkpoint)
+    if receipt.index >= len(case.entries):
+        raise Unproven(f"it proves entry {receipt.index}, which the log no longer shows: the log was cut")
+    if size > len(case.entries) or case.log.tree.root(size) != root:
+        raise Unproven("it was given under a checkpoint that this log does not extend: the log was rewritten")
+    entry = case.entries[receipt.index]
+    if root_of_proof(receipt.index, size, leaf_hash(entry.raw), receipt.proof) != root:
+        raise Unproven(f"its hashes do not lead from entry {entry.index} to its checkpoint")
+    if entry.signer != client or name != f"statement-{entry.payload.get('seq', 0):04d}.tlog-proof":
+        raise Unproven(f"it proves entry {entry.index}, which is not the statement that its name says")
+    return receipt.index
+
+
+def trusted_keys(case: Case) -> str:
+    """The log is the one that the auditor's policy trusts, and both give each witness the same key and organisation."""
+    own, given = case.log.policy, case.policy
+    if own.log != given.log:
+        raise Unproven(f"your policy trusts log key {given.log.text}, the bundle is signed by {own.log.text}")
+    for name in own.witnesses.keys() & given.witnesses.keys():
+        if (own.witnesses[name], own.organisations[name]) != (given.witnesses[name], given.organisations[name]):
+            raise Unproven(f"your policy gives witness {name} another key or organisation than the log")
+    if given.quorum < own.quorum:
+        return f"your policy trusts this log, with a smaller quorum ({given.quorum}) than its own ({own.quorum})"
+    strangers = ", ".join(sorted(own.witnesses.keys() - given.witnesses.keys()))
+    return "your policy trusts this log" + (
+        f"; not counted, for you do not know them: {strangers}" if strangers else ""
+    )
+
+
+def expected_run(case: Case, run: str) -> str:
+    """The log is of the run that the auditor asked for."""
+    if case.opening["run"] != run:
+        raise Unproven(f"this is the log of run {case.opening['run']}, not of {run}: another run was handed to you")
+    return f"it is {run}"
+
+
+# ---- The verdict ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -42,139 +1101,192 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """All answers, and the entries if the log holds."""
+    """All answers, and the entries if they can be read."""
 
     checks: tuple[Check, ...]
-    entries: tuple[Entry, ...]
-    root: str
-    size: int
-    cosigned_by: tuple[str, ...]
-    quorum: int
+    entries: tuple[Entry, ...] = ()
+    root: str = ""
+    size: int = 0
+    cosigned_by: tuple[str, ...] = ()
+    quorum: int = 0
 
     @property
     def holds(self) -> bool:
         """Whether nothing failed."""
-        return all(check.grade != "FAILED" for check in self.checks)
+        return self.verdict != "FAILED"
+
+    @property
+    def verdict(self) -> Grade:
+        """FAILED if anything failed, MISSING if anything is, else PROVEN: as far as a log can prove it."""
+        grades = {check.grade for check in self.checks}
+        return "FAILED" if "FAILED" in grades else "MISSING" if "MISSING" in grades else "PROVEN"
+
+    @property
+    def failures(self) -> str:
+        """What failed, as one line."""
+        return "; ".join(f"{c.name}: {c.text}" for c in self.checks if c.grade == "FAILED")
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """All answers as JSON."""
+        return {
+            "holds": self.holds,
+            "verdict": self.verdict,
+            "run": self.entries[0].payload["run"] if self.entries else None,
+            "entries": self.size,
+            "root": self.root,
+            "cosigned_by": list(self.cosigned_by),
+            "quorum": self.quorum,
+            "checks": [{"name": c.name, "grade": c.grade, "text": c.text} for c in self.checks],
+            "limits": list(LIMITS),
+        }
 
 
-def verify_run(folder: Path, trusted: Path | None = None) -> Verification:
-    """Return what the run in `folder` proves; `trusted` is a policy file that reached the auditor by another way.
+def verify_run(
+    folder: Path, policy: Path | None = None, *, expect_run: str | None = None, not_older_than: datetime | None = None
+) -> Verification:
+    """Return what the bundle in `folder` proves; never raises, what cannot be read has FAILED.
 
-    Raises AuditError only if there is no log at all.
+    `policy` reached the auditor by another way; `expect_run` is the run that it must be; `not_older_than` a moment
+    since when a quorum must have vouched for the log.
     """
-    if not (folder / "audit").is_dir():
-        raise AuditError(f"{folder} holds no audit/ folder: name the folder of a run")
     checks: list[Check] = []
-    log = _try(checks, "log files", lambda: read_published(folder / "audit"), _say_log)
-    if log is None:
-        return Verification(tuple(checks), (), "", 0, (), 0)
-    entries = _try(checks, "signatures of entries", lambda: judge.read_entries(log.entries), _say_entries)
-    if entries is None:
-        return Verification(tuple(checks), (), log.checkpoint.root.hex(), len(log.entries), (), log.trust.quorum)
-    questions: list[tuple[str, Grade, judge.Judgement]] = [
-        ("one run, named keys", "PROVEN", judge.one_run),
-        ("no client statement missing", "PROVEN", judge.unbroken_chains),
-        ("no round missing", "PROVEN", judge.unbroken_models),
-        ("end of the log", "PROVEN", judge.closed_as_counted),
-        ("privacy budgets", "ATTESTED", judge.budgets_held),
-    ]
-    for name, grade, question in questions:
-        _try(checks, name, partial(question, entries, log.trust), str, grade)
-    _try(checks, "witnesses", lambda: _witnesses(log), str)
-    _try(checks, "model", lambda: _model(folder, entries), str)
-    _try(checks, "configuration", lambda: _config(folder, entries), str)
-    _receipts(checks, folder, log, entries)
-    if trusted is not None:
-        _try(checks, "trust", lambda: _trust(trusted, log), str)
-    vouched = sorted(log.trust.vouching(cosigners(log.note, list(log.trust.witnesses.values()))))
+    log = _ask(checks, "log files", lambda: read_log(folder / "audit"), lambda found: found.text)
+    given = _ask(checks, "policy", lambda: parse_policy(_text(policy)), lambda _: "well-formed") if policy else None
+    story = _ask(checks, "signatures of entries", lambda: read_story(log.entries), _say_signed) if log else None
+    if log is None or story is None or (policy and given is None):
+        return Verification(tuple(checks), *(((), log.checkpoint.root.hex(), log.tree.size) if log else ()))
+    case = Case(folder, log, *story, given or log.policy)
+    _judge(checks, case)
+    _judge_files(checks, case)
+    _judge_trust(checks, case, given is not None, expect_run, not_older_than)
+    vouching = sorted(case.policy.vouching(_by_known(case)))
     return Verification(
-        tuple(checks), tuple(entries), log.checkpoint.root.hex(), len(entries), tuple(vouched), log.trust.quorum
+        checks=tuple(checks),
+        entries=tuple(case.entries),
+        root=log.checkpoint.root.hex(),
+        size=log.tree.size,
+        cosigned_by=tuple(vouching),
+        quorum=case.policy.quorum,
     )
 
 
-def _try(
-    checks: list[Check], name: str, ask: Callable[[], T], say: Callable[[T], str], grade: Grade = "PROVEN"
+def _judge(checks: list[Check], case: Case) -> None:
+    questions: list[tuple[str, Grade, Callable[[Case], str]]] = [
+        ("one run, named keys", "PROVEN", one_run),
+        ("key life", "PROVEN", key_life),
+        ("no client statement missing", "PROVEN", unbroken_chains),
+        ("no round missing", "PROVEN", unbroken_models),
+        ("times", "PROVEN", times_agree),
+        ("data use", "ATTESTED", stated_use),
+        ("privacy budgets", "ATTESTED", budgets_held),
+        ("witnesses", "PROVEN", quorum_met),
+    ]
+    if case.of("run_close"):
+        questions.append(("end of the log", "PROVEN", closed_as_counted))
+    else:
+        checks.append(
+            Check("end of the log", "MISSING", "the run is not closed: it was stopped, goes on, or its end is hidden")
+        )
+    for name, grade, question in questions:
+        _ask(checks, name, partial(question, case), str, grade)
+    purpose, organisations = case.opening["purpose"], sorted(set(case.policy.organisations.values()))
+    checks.append(Check("words of people", "DECLARED", f"purpose {purpose}; organisations {', '.join(organisations)}"))
+
+
+def _judge_files(checks: list[Check], case: Case) -> None:
+    for check, name, expected, what in (
+        ("model", "model.safetensors", case.final_model, "the model that the log ends with"),
+        ("configuration", "config.json", case.opening["config_digest"], "the configuration that opened the log"),
+    ):
+        if (case.folder / name).exists():
+            _ask(checks, check, partial(same_file, case, name, expected, what), str)
+        else:
+            checks.append(Check(check, "MISSING", f"the bundle holds no {name}"))
+    found = _ask(checks, "receipts", lambda: receipts_hold(case), lambda proved: f"{len(proved)} receipts hold")
+    lacking = {e.index for e in case.entries if e.by_client} - (found or set())
+    if found is not None and lacking:
+        checks.append(Check("receipts", "MISSING", f"{len(lacking)} client statements have no receipt here"))
+
+
+def _judge_trust(checks: list[Check], case: Case, given: bool, expect_run: str | None, limit: datetime | None) -> None:
+    if given:
+        _ask(checks, "trust", partial(trusted_keys, case), str)
+    else:
+        text = "no policy was given: the keys are those that the log itself names; use --policy"
+        checks.append(Check("trust", "MISSING", text))
+    if expect_run is not None:
+        _ask(checks, "expected run", partial(expected_run, case, expect_run), str)
+    if limit is not None:
+        _ask(checks, "freshness", lambda: fresh(case, limit), str)
+
+
+def _ask(
+    checks: list[Check], name: str, question: Callable[[], T], say: Callable[[T], str], grade: Grade = "PROVEN"
 ) -> T | None:
     """Put one question; return its answer, or None after noting why it failed."""
     try:
-        found = ask()
-    except AuditError as error:
+        found = question()
+    except Unproven as error:
         checks.append(Check(name, "FAILED", str(error)))
         return None
     checks.append(Check(name, grade, say(found)))
     return found
 
 
-def _say_log(log: Published) -> str:
-    return f"{len(log.entries)} entries hash to the signed root {log.checkpoint.root.hex()[:16]}…"
+def _say_signed(story: tuple[list[Entry], Speakers]) -> str:
+    return f"{len(story[0])} entries, each signed by the party that it speaks for"
 
 
-def _say_entries(entries: list[Entry]) -> str:
-    return f"{len(entries)} entries, each signed by the party that it speaks for"
+# ---- The command line -------------------------------------------------------------------------------------------
 
 
-def _witnesses(log: Published) -> str:
-    vouched = log.trust.vouching(cosigners(log.note, list(log.trust.witnesses.values())))
-    everyone = set(log.trust.organisations.values())
-    if len(vouched) < log.trust.quorum:
-        raise SignatureError(f"{len(vouched)} organisations vouch for the checkpoint, {log.trust.quorum} are needed")
-    return f"{len(vouched)} of {len(everyone)} organisations vouch for the checkpoint ({log.trust.quorum} needed)"
-
-
-def _model(folder: Path, entries: list[Entry]) -> str:
-    expected = judge.final_model(entries)
-    found = _file_digest(folder / "model.safetensors")
-    if found != expected:
-        raise ProofError(f"model.safetensors is {found}, the log ends with {expected}")
-    return f"model.safetensors is the model that the log ends with ({found[:23]}…)"
-
-
-def _config(folder: Path, entries: list[Entry]) -> str:
-    expected = entries[0].payload["config_digest"]
-    if _file_digest(folder / "config.json") != expected:
-        raise ProofError("config.json is not the configuration that opened the log")
-    return "config.json is the configuration that opened the log"
-
-
-def _receipts(checks: list[Check], folder: Path, log: Published, entries: list[Entry]) -> None:
-    paths = sorted((folder / "receipts").rglob("*.tlog-proof"))
-    found = _try(
-        checks, "receipts", lambda: {_receipt(p, log, entries) for p in paths}, lambda f: f"{len(f)} receipts hold"
-    )
-    stated = {e.index for e in entries if e.leaf.party == "client"}
-    if found is not None and stated - found:
-        checks.append(Check("receipts", "MISSING", f"{len(stated - found)} client statements have no receipt here"))
-
-
-def _receipt(path: Path, log: Published, entries: list[Entry]) -> int:
+def since(text: str, now: datetime) -> datetime:
+    """Return the moment that `text` means: a time such as 2026-11-23T09:30:00Z, or an age such as 90m, 24h, 7d."""
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
     try:
-        receipt = parse_receipt(path.read_text(encoding="utf-8"))
-        check_lines(receipt.note, log.trust)
-        if receipt.index >= len(entries):
-            raise ProofError(f"it proves entry {receipt.index}, which the log no longer shows: the log was cut")
-        entry = entries[receipt.index]
-        found = verify_receipt(receipt, entry.raw, log.trust.log)
-        if found.size > len(entries) or log.tree.root(found.size) != found.root:
-            raise ProofError("it was given under a checkpoint that this log does not extend: the log was rewritten")
-        if entry.signer != path.parent.name or path.name != f"statement-{entry.payload['seq']:04d}.tlog-proof":
-            raise ProofError(f"it proves entry {entry.index}, which is not the statement that its name says")
-    except (FedgeError, OSError, UnicodeDecodeError) as error:
-        raise ProofError(f"{path.parent.name}/{path.name}: {error}") from error
-    return receipt.index
+        if found:
+            return (
+                now
+                - int(found[1]) * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[found[2]]
+            )
+        at = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise Unproven(f"{text!r} is neither a time like 2026-11-23T09:30:00Z nor an age like 24h or 7d") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _trust(trusted: Path, log: Published) -> str:
+def report(found: Verification) -> str:
+    """Return all answers as text."""
+    lines = [f"{check.grade:<8} {check.name}: {check.text}" for check in found.checks]
+    end = {
+        "PROVEN": "The log holds.",
+        "MISSING": "The log holds, as far as it goes: what is MISSING above was not shown.",
+        "FAILED": "THE LOG DOES NOT HOLD.",
+    }[found.verdict]
+    return "\n".join([*lines, "", "What no log can prove:", *(f"  - {limit}" for limit in LIMITS), "", end])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify the bundle that the command line names; return 0 only if nothing failed."""
+    parser = argparse.ArgumentParser(prog="verify.py", description="Verify a run's log with public keys alone.")
+    parser.add_argument("bundle", type=Path, help="the folder of a run: audit/, receipts/, config.json, the model")
+    parser.add_argument("--policy", type=Path, help="a policy file that reached you by another way")
+    parser.add_argument("--expect-run", metavar="RUN", help="fail unless the log is of this run")
+    parser.add_argument("--not-older-than", metavar="TIME", help="fail unless vouched for since: 24h, 7d, or a time")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    given = parser.parse_args(arguments)
     try:
-        given = parse_trust(trusted.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise AuditError(f"{trusted} cannot be read: {error}") from error
-    if given != log.trust:
-        raise SignatureError(f"{trusted} trusts other keys, or another quorum, than the log names")
-    return f"the log names exactly the keys of {trusted}"
+        limit = since(given.not_older_than, datetime.now(UTC)) if given.not_older_than else None
+    except Unproven as error:
+        parser.error(str(error))
+    found = verify_run(given.bundle, given.policy, expect_run=given.expect_run, not_older_than=limit)
+    if given.format == "json":
+        print(json.dumps(found.plain, indent=2, ensure_ascii=False))
+    else:
+        print(report(found))
+    return 0 if found.holds else 1
 
 
-def _file_digest(path: Path) -> str:
-    try:
-        return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ProofError(f"{path.name} cannot be read: {error.strerror}") from error
+if __name__ == "__main__":
+    sys.exit(main())
