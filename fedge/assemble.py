@@ -46,6 +46,7 @@ from fedge.rounds.site import Machine, Reached, Server, Site, passed
 from fedge.rounds.state import StateStore
 from fedge.signing import PrivateKey, generate, load_private, save_private
 from fedge.simulation import partition
+from fedge.simulation.permissions import Ground, Shares
 from fedge.simulation.population import Owner, World, site
 from fedge.storage import server_journal
 
@@ -187,7 +188,9 @@ def _owner(config: RunConfig) -> Owner:
         evaluation_budget=Budget(config.evaluation.epsilon, config.privacy.delta),
         budgets=config.population.budgets,
         purpose=config.purpose,
-        shares=(consent.refused, consent.expired, consent.missing),
+        ground=Ground(consent.basis, consent.number, consent.legal_bases),
+        shares=Shares(consent.refused, consent.expired, consent.missing, consent.opted_out),
+        facts=frozenset(consent.facts),
         evaluation_share=config.population.evaluation_share if config.evaluation.federated != "none" else 0.0,
     )
 

@@ -115,18 +115,33 @@ class Withdrawal:
 
 @dataclass(frozen=True)
 class Permissions:
-    """The permission records of a simulated population: shares of subjects who did not simply agree."""
+    """The permission records of a simulated population: what it rests on, and who did not simply agree.
 
+    `basis` consent asks each person; permit and legal_basis cover the whole data set under `legal_bases` (and the
+    permit's `number`), and only those who refused or opted out have a record of their own. The shares are of subjects.
+    `facts` are what the owners state about every use, in the words of `consent.conditions`.
+    """
+
+    basis: Literal["consent", "permit", "legal_basis"] = "consent"
+    number: str | None = None
+    legal_bases: tuple[str, ...] = ("eu-gdpr:A6-1-a", "eu-gdpr:A9-2-a")
+    facts: tuple[str, ...] = ()
     refused: float = 0.06
     expired: float = 0.04
     missing: float = 0.02
+    opted_out: float = 0.0
     withdrawals: tuple[Withdrawal, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("refused", "expired", "missing"):
+        shares = ("refused", "expired", "missing", "opted_out")
+        for name in shares:
             _within(name, getattr(self, name), 0, 1)
-        if self.refused + self.expired + self.missing > 1:
-            raise ValueError("refused, expired and missing are shares of the subjects and cannot exceed 1 together")
+        if sum(getattr(self, name) for name in shares) > 1:
+            raise ValueError(f"{', '.join(shares)} are shares of the subjects and cannot exceed 1 together")
+        if not self.legal_bases:
+            raise ValueError("legal_bases: name at least one, e.g. eu-gdpr:A9-2-j")
+        if self.basis == "permit" and not self.number:
+            raise ValueError("basis=permit: name the permit, e.g. consent.number=HDAB-2026-0017")
 
 
 @dataclass(frozen=True)

@@ -86,10 +86,11 @@ def timestamp(moment: datetime) -> str:
 def moment(text: str) -> datetime:
     """Return the datetime of a `timestamp` string; the inverse of `timestamp`, as strict."""
     try:
-        value = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    except ValueError as error:
+        value = datetime.fromisoformat(text)  # reads more than the one spelling; printing again refuses the rest
+        canonical_text = timestamp(value)
+    except (ValueError, OverflowError, ParseError) as error:
         raise ParseError(f"{text!r} is not a time like 2026-11-23T09:30:00.000Z") from error
-    if timestamp(value) != text:
+    if canonical_text != text:
         raise ParseError(f"{text!r} is not a time like 2026-11-23T09:30:00.000Z")
     return value
 

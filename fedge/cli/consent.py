@@ -15,6 +15,8 @@ from rich.table import Table
 from fedge.cli.clients import one_client
 from fedge.cli.output import Format, FormatOption, console, print_json
 from fedge.consent.grants import EVERYONE, PermissionEvent, Reason
+from fedge.consent.importing import take
+from fedge.consent.jsonl import entries
 from fedge.consent.purposes import purpose as known_purpose
 from fedge.consent.store import PermissionStore
 from fedge.encoding import from_plain, timestamp, to_plain, utc_now
@@ -99,9 +101,10 @@ def import_file(
     accept_valid: Annotated[bool, typer.Option(help="Take the valid lines even if others are not.")] = False,
 ) -> None:
     """Add permission events from a JSON Lines file: all of them, or none and the reasons."""
-    report = _store(one_client(client)).import_jsonl(path, accept_valid=accept_valid)
-    for line, reason in report.rejected:
-        console.print(f"line {line}: {reason}", style="yellow", markup=False, soft_wrap=True)
+    store = _store(one_client(client))
+    report = take(store, entries(path), utc_now(), accept_valid=accept_valid)
+    for place, reason in report.rejected:
+        console.print(f"{place}: {reason}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"{report.accepted} events added, {len(report.rejected)} lines refused")
     if report.rejected:
         raise PermissionRecordError(f"{len(report.rejected)} lines of {path} are not permission events; see above")

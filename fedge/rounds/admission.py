@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from fedge.consent.grants import Verdicts
 from fedge.consent.purposes import purpose
+from fedge.consent.verdicts import Verdicts
 from fedge.encoding import canonical, digest, moment
 from fedge.errors import (
     BudgetError,
@@ -108,7 +108,7 @@ def _judge(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tup
     except PermissionRecordError as error:
         raise Refused("unknown_purpose") from error
     try:
-        verdicts = site.permissions.judge(holding.records.subjects, order.purpose, now)
+        verdicts = site.permissions.judge(holding.records.subjects, holding.request(order.purpose), now)
         return verdicts, site.permissions.snapshot_digest()
     except (PermissionRecordError, StorageError, ParseError) as error:
         raise Refused("permission_unreadable") from error  # fail closed

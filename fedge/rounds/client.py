@@ -125,7 +125,7 @@ def _learn(site: Site, order: WorkOrder, model: Params, admitted: Admitted) -> R
 
 def _loader(site: Site, order: WorkOrder, admitted: Admitted) -> Loader:
     records = admitted.holding.records
-    gate = site.permissions.gate(records.subjects, order.purpose, site.machine.clock)
+    gate = site.permissions.gate(records.subjects, admitted.holding.request(order.purpose), site.machine.clock)
     return Loader(records, admitted.eligible, gate, site.on_read)
 
 
@@ -193,8 +193,9 @@ def _state_withdrawals(site: Site, order: WorkOrder, begun: Begun) -> None:
 def _still_permitted(site: Site, order: WorkOrder, used: NDArray[np.int64]) -> bool:
     if site.policy.withdrawn_in_flight == "finish":
         return True
-    subjects = site.holding(order.work).records.subjects
-    return bool(site.permissions.judge(subjects, order.purpose, site.machine.clock()).admitted[used].all())
+    holding = site.holding(order.work)
+    now = site.permissions.judge(holding.records.subjects, holding.request(order.purpose), site.machine.clock())
+    return bool(now.admitted[used].all())
 
 
 def _outcome(admitted: Admitted, loader: Loader) -> Result:

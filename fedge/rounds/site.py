@@ -9,6 +9,7 @@ from pathlib import Path
 from fedge.audit.leaves import Dataset
 from fedge.audit.note import ED25519, VerifierKey
 from fedge.audit.witness import Witness
+from fedge.consent.request import Request
 from fedge.consent.store import PermissionStore
 from fedge.encoding import Clock
 from fedge.ids import ClientId, Lineage
@@ -30,16 +31,24 @@ def passed(_step: str) -> None:
 
 @dataclass(frozen=True)
 class Holding:
-    """One data set: its records, how the log describes it, and on which legal bases it is held."""
+    """One data set: its records, how the log describes it, and what its owner states about every use of it.
+
+    `facts` are in the words of `consent.conditions`; `categories` say what kinds of data the records hold.
+    """
 
     records: Records
     dataset: Dataset
-    legal_bases: tuple[str, ...]
+    categories: tuple[str, ...] = ()
+    facts: frozenset[str] = frozenset()
 
     @property
     def lineage(self) -> Lineage:
         """The name that its privacy budget belongs to."""
         return Lineage(self.dataset.lineage)
+
+    def request(self, purpose: str) -> Request:
+        """Return the question that the permission engine is asked before these records are used for `purpose`."""
+        return Request(purpose, self.dataset.lineage, self.categories, facts=self.facts)
 
 
 @dataclass(frozen=True)

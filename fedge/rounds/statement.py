@@ -22,7 +22,8 @@ from fedge.audit.leaves import (
     publish,
 )
 from fedge.audit.parts import Outcome
-from fedge.consent.grants import PermissionEvent, Verdicts
+from fedge.consent.events import PermissionEvent
+from fedge.consent.verdicts import Verdicts
 from fedge.encoding import b64encode, canonical, decimal, timestamp, to_plain
 from fedge.params import Params
 from fedge.policy import policy_digest
@@ -84,7 +85,7 @@ def data_use(site: Site, order: WorkOrder, result: Result, begun: Begun) -> Answ
         dataset=holding.dataset,
         counts=publish(counts, nonce),
         purpose=order.purpose,
-        legal_bases=holding.legal_bases,
+        legal_bases=result.verdicts.legal_bases if result.verdicts is not None else (),
         permission=_permission(site, result, begun.at),
         model_in=order.model,
         update=result.update,

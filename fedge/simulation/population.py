@@ -33,9 +33,7 @@ from fedge.rounds.memory import Memory
 from fedge.rounds.site import Holding, Machine, Reached, Server, Site, passed
 from fedge.signing import PrivateKey, RandomBytes, generate, load_private, save_private
 from fedge.simulation import permissions
-
-LEGAL_BASES = ("eu-gdpr:A6-1-a", "eu-gdpr:A9-2-a")
-"""Consent, in the words of the Data Privacy Vocabulary: what a simulated population rests on."""
+from fedge.simulation.permissions import Ground, Shares
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,9 @@ class Owner:
     evaluation_budget: Budget
     budgets: Mapping[str, float]
     purpose: str
-    shares: tuple[float, float, float]
+    ground: Ground
+    shares: Shares
+    facts: frozenset[str]
     evaluation_share: float
 
 
@@ -72,7 +72,7 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
     named = replace(records, subjects=tuple(pseudonym(secret, s) for s in records.subjects))
     training, evaluation = _held_back(named, owner.evaluation_share, world.rng("evaluation", name))
     holdings = [
-        _holding(world.task, lineage, part, secret)
+        _holding(world.task, lineage, part, secret, owner.facts)
         for lineage, part in ((_lineage(world.task, client), training), (_evaluation(world.task, client), evaluation))
     ]
     pins = SqliteJournal(folder.state, "pins")
@@ -107,7 +107,7 @@ def _held_back(records: Records, share: float, rng: Generator) -> tuple[Records,
     return records.take(np.sort(order[count:])), records.take(np.sort(order[:count]))
 
 
-def _holding(task: Task, lineage: Lineage, records: Records, secret: bytes) -> Holding:
+def _holding(task: Task, lineage: Lineage, records: Records, secret: bytes, facts: frozenset[str]) -> Holding:
     dataset = Dataset(
         lineage=lineage,
         commitment=records.commitment(secret),
@@ -117,15 +117,14 @@ def _holding(task: Task, lineage: Lineage, records: Records, secret: bytes) -> H
         purpose_of_collection="care",
         period=None,
     )
-    return Holding(records, dataset, LEGAL_BASES)
+    return Holding(records, dataset, facts=facts)
 
 
 def _permissions(world: World, owner: Owner, name: str, records: Records, folder: ClientFolder) -> PermissionStore:
-    journal = SqliteJournal(folder.consent, "permissions")
-    store = PermissionStore(journal)
-    if journal.size() == 0:
+    store = PermissionStore(SqliteJournal(folder.consent, "permissions"))
+    if len(store.state()) == 0:
         now, rng = world.machine.clock(), world.rng("consent", name)
-        store.append(permissions.drawn(records.subjects, owner.shares, owner.purpose, now, rng))
+        store.append(permissions.drawn(records.subjects, owner.ground, owner.shares, owner.purpose, now, rng))
     return store
 
 
