@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def compose(overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises ConfigError naming the key or the group, what was expected, and what is near it.
     """
+    _check_groups(overrides)
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             composed = hydra_compose(ROOT, overrides=[_forced(o) for o in overrides])
@@ -77,6 +79,16 @@ def groups() -> dict[str, list[str]]:
     """Return the configuration groups and their options, e.g. {"task": ["cancer", "digits", ...]}."""
     folders = sorted(p for p in conf_folder().iterdir() if p.is_dir())
     return {f.name: sorted(p.stem for p in f.glob("*.yaml")) for f in folders}
+
+
+def _check_groups(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for an option that a group does not have: Hydra would answer with its search path."""
+    known = groups()
+    for key, _, value in (override.partition("=") for override in overrides):
+        if key in known and value not in known[key]:
+            near = difflib.get_close_matches(value, known[key], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{key}: expected one of {', '.join(known[key])}; found {value!r}{hint}")
 
 
 def _choices(override: Any) -> list[str]:

@@ -163,16 +163,19 @@ class Evaluation:
     """How the model is judged: always on the server's public test set, and on request at the clients.
 
     `federated` noised asks each client, after the last round, for its count of correct answers with Gaussian noise
-    worth `epsilon` at the run's delta, on records it never trained on; none asks nothing.
+    worth `epsilon` at the run's delta, on records it never trained on; none asks nothing. `baselines` also trains the
+    same model centrally and at each client alone, without privacy, `baseline_steps` of SGD each.
     """
 
     federated: Literal["none", "noised"] = "noised"
     epsilon: float = 4.0
     baselines: bool = False
+    baseline_steps: int = 1500
     baseline_learning_rate: float = 0.1
 
     def __post_init__(self) -> None:
         _within("epsilon", self.epsilon, 0, 1e4, open_low=True)
+        _within("baseline_steps", self.baseline_steps, 1, 10_000_000)
         _within("baseline_learning_rate", self.baseline_learning_rate, 0, 1e3, open_low=True)
 
 

@@ -34,8 +34,6 @@ from fedge.simulation.fleet import DirectFleet
 from fedge.simulation.permissions import withdraw_one
 from fedge.stopping import Stopper
 
-BASELINE_STEPS = 1500
-
 
 @dataclass(frozen=True)
 class Watch:
@@ -92,8 +90,9 @@ def start(config: RunConfig, task: Task, watch: Watch | None = None, hooks: Hook
     if folder.root.exists():
         raise StorageError(f"{folder.root} exists already; start again")
     soundness.check(config, task)  # refuse before a folder says that a run began
+    data = task.load()
     _write_start(config, folder)
-    return _go(assemble(config, task, run_name, folder, hooks), watch or Watch())
+    return _go(assemble(config, replace(task, load=lambda: data), run_name, folder, hooks), watch or Watch())
 
 
 def resume(path: Path, task: Task | None = None, watch: Watch | None = None, hooks: Hooks | None = None) -> Result:
@@ -241,7 +240,8 @@ def _baselines(assembled: Assembled, watch: Watch) -> tuple[dict[str, float], di
     """Return scores of the same model without privacy: trained on all permitted records, and by each client alone."""
     task, config = assembled.task, assembled.config
     initial = models.initial(task.model, config.seed)
-    recipe = baseline.plain_recipe(BASELINE_STEPS, config.evaluation.baseline_learning_rate, config.training.batch_size)
+    chosen = config.evaluation
+    recipe = baseline.plain_recipe(chosen.baseline_steps, chosen.baseline_learning_rate, config.training.batch_size)
     held = {c: s.training.records.take(permitted(s, config.purpose)) for c, s in assembled.sites.items()}
     watch.on_step("comparing: the same model, trained centrally without privacy")
     pooled = baseline.pooled([records for records in held.values() if len(records)])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -14,6 +15,7 @@ from fedge import compose, results, running
 from fedge.cli.live import LiveTable
 from fedge.cli.output import Format, FormatOption, console, number, print_json
 from fedge.errors import AuditError, ConfigError
+from fedge.privacy.accountant import STATEMENT
 from fedge.rounds.folder import RunFolder
 from fedge.running import Result
 
@@ -100,21 +102,21 @@ def _report(finished: list[Result], output: Format) -> None:
         if output is Format.json:
             print_json(summary | {"folder": str(result.folder)})
         else:
-            _print_result(result, summary["headline"])
+            _print_result(result, summary)
         if not result.verification.holds:
             raise AuditError(f"the log of {result.folder} does not hold; see: fedge audit verify {result.folder}")
 
 
-def _print_result(result: Result, headline: str) -> None:
-    folder = RunFolder(result.folder)
+def _print_result(result: Result, summary: Mapping[str, Any]) -> None:
+    folder, headline = RunFolder(result.folder), summary["headline"]
     score = result.scores.get(headline)
-    privacy = f"epsilon at most {number(result.epsilon)}" if result.epsilon is not None else "without privacy"
-    console.print(f"[bold]federated[/], {privacy}: {headline} [bold]{number(score, 3)}[/] on the public test set")
+    console.print(f"[bold]federated[/]: {headline} [bold]{number(score, 3)}[/] on the public test set")
+    console.print(f"  {_privacy(summary)}", soft_wrap=True)
     if result.federated:
         said = result.federated
         console.print(
-            f"  on the clients' own held-back records, asked with noise: {number(said['accuracy'])} "
-            f"± {number(said['accuracy_error'])}"
+            f"  on the clients' own held-back records, asked with noise: {number(said['accuracy'], 3)} "
+            f"± {number(said['accuracy_error'], 3)}"
         )
     if result.central and score is not None:
         gap = result.central[headline] - score
@@ -138,6 +140,16 @@ def _print_result(result: Result, headline: str) -> None:
         console.print(f"  {name:<8} {path}", soft_wrap=True)
     verdict = "[green]the log holds[/]" if result.verification.holds else "[bold red]THE LOG DOES NOT HOLD[/]"
     console.print(f"\n{verdict}; check it yourself: [bold]fedge audit verify {result.folder}[/]", soft_wrap=True)
+
+
+def _privacy(summary: Mapping[str, Any]) -> str:
+    """Return what the run's epsilon is about; no number stands without its unit, its delta and its noise."""
+    if summary["epsilon"] is None:
+        return "without differential privacy: updates may reveal records"
+    said = f"epsilon {number(summary['epsilon'])} for each training record ({STATEMENT.describe(summary['delta'])})"
+    if summary["noise"] == "seeded":
+        said += ", in simulation: seeded noise can be repeated and protects nobody; privacy.noise=secure does"
+    return said
 
 
 def _distance(gap: float) -> str:
