@@ -257,7 +257,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 - the seam where all parts meet
             plan=plan,
             initial=models.initial(task.model, config.seed),
             book=book,
-            sealer=Sealer(plan.run, book, server_key, folder.audit),
+            sealer=Sealer(plan.run, book, server_key, folder.audit, clock, hooks.server),
             states=StateStore(folder.server, folder.root),
             fleet=fleet,
             key=server_key,

@@ -8,7 +8,7 @@ the same transaction, so that nothing here costs more than O(log n). What is sho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fedge.audit import tiles
@@ -87,23 +87,30 @@ class AuditLog:
     def check_not_behind(self, folder: Path) -> None:
         """Raise LogConflictError if `folder` shows entries that this log does not hold."""
         shown = published(folder)
-        if shown is None:
-            return
-        found = parse_body(shown.body)
+        if shown is not None:
+            self.check_holds(parse_body(shown.body), f"{folder} shows")
+
+    def check_holds(self, found: Checkpoint, where: str) -> None:
+        """Raise LogConflictError unless this log extends checkpoint `found`; `where` says who has it, with a verb."""
         if found.size > self.size or self._tree.root(found.size) != found.root:
             raise LogConflictError(
-                f"{folder} shows {found.size} entries, the server's log holds {self.size} that are not an extension of "
-                "them: an older database was put back. Restore the latest one; going on would fork the log"
+                f"{where} {found.size} entries of log {found.origin}, the server's log holds {self.size} that are not "
+                "an extension of them: an older database was put back. Restore the latest one; going on would fork it"
             )
 
-    def publish(self, folder: Path, note: Note, trust: Trust) -> None:
-        """Write tiles, policy and last the checkpoint `note` to `folder`: a reader never sees it point to nothing."""
+    def publish(self, folder: Path, note: Note, trust: Trust, reached: Callable[[str], None]) -> None:
+        """Write tiles, policy and last the checkpoint `note` to `folder`: a reader never sees it point to nothing.
+
+        `reached` is told "tiles" when all but the checkpoint is there, and "published".
+        """
         before = published(folder)
         old = parse_body(before.body).size if before else 0
         for path, content in tiles.changed(self._tree, self.entries, old):
             write_atomically(folder / path, content)
         write_if_changed(folder / POLICY, trust.text.encode())
+        reached("tiles")
         write_atomically(folder / CHECKPOINT, note.text.encode())
+        reached("published")
         _drop_partials(folder, old, self.size)
 
     def _catch_up(self, size: int) -> None:

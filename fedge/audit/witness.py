@@ -9,23 +9,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from fedge.audit.checkpoint import Checkpoint, cosign, parse_body
 from fedge.audit.merkle import verify_consistency
 from fedge.audit.note import COSIGNATURE, VerifierKey, checked_name, parse, verify
-from fedge.encoding import Clock, b64decode, b64encode, canonical
+from fedge.encoding import Clock, b64encode, canonical
 from fedge.encoding import parse as parse_json
-from fedge.errors import LogConflictError, ParseError
-from fedge.journal import SqliteJournal
+from fedge.errors import LogConflictError, ProofError
+from fedge.journal import Journal
 from fedge.signing import PrivateKey
 
 
-class Witness:
-    """One witness and the checkpoints it has pinned, by origin, in a SqliteJournal."""
+@dataclass(frozen=True)
+class Pin:
+    """A checkpoint that a witness vouches for: the note that the log signed, and when it was issued.
 
-    def __init__(self, name: str, key: PrivateKey, journal: SqliteJournal, clock: Clock) -> None:
+    `issued` is the log's own time (`encoding.timestamp`). A smaller checkpoint issued earlier is a late copy of an old
+    message; one issued later says that the log shrank.
+    """
+
+    note: str
+    issued: str
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint in the note."""
+        return parse_body(parse(self.note).body)
+
+
+class ContradictionError(LogConflictError):
+    """A log has signed two checkpoints that no append-only log can have: `pinned` and `shown` are the notes."""
+
+    def __init__(self, message: str, pinned: str, shown: str) -> None:
+        super().__init__(message)
+        self.pinned, self.shown = pinned, shown
+
+
+class Witness:
+    """One witness and the checkpoints it has pinned, by origin, in a Journal."""
+
+    def __init__(self, name: str, key: PrivateKey, journal: Journal, clock: Clock) -> None:
         self._name, self._key, self._journal, self._clock = checked_name(name), key, journal, clock
-        self._pins: dict[str, Checkpoint] = {}
+        self._pins: dict[str, Pin] = {}
         self._read = 0
 
     @property
@@ -33,8 +59,8 @@ class Witness:
         """The key under which it cosigns."""
         return VerifierKey(self._name, COSIGNATURE, self._key.public)
 
-    def pinned(self, origin: str) -> Checkpoint | None:
-        """Return the checkpoint pinned for `origin`, or None if it has never seen that log."""
+    def pinned(self, origin: str) -> Pin | None:
+        """Return what is pinned for `origin`, or None if it has never seen that log."""
         self._refresh()
         return self._pins.get(origin)
 
@@ -42,41 +68,65 @@ class Witness:
         """Return a transaction of the pins' file: what else is written to it stands or falls with the pin."""
         return self._journal.transaction()
 
-    def add_checkpoint(self, note_text: str, log: VerifierKey, proof: Sequence[bytes]) -> str:
-        """Pin the checkpoint in `note_text` and return the cosignature line.
+    def add_checkpoint(self, offer: Pin, log: VerifierKey, old: int, proof: Sequence[bytes]) -> str:
+        """Pin the checkpoint in `offer` and return the cosignature line.
 
-        `proof` shows that it extends the pinned one; for a log never seen it is empty. Raises SignatureError,
-        ParseError, ProofError, or LogConflictError for a log that shrank or forked.
+        `proof` shows that it extends the one of size `old`, which must be the pinned one (0 for a log never seen).
+        Raises SignatureError or ParseError for what the log has not signed, ContradictionError for a log that shrank,
+        forked or was rewritten, and LogConflictError if the proof begins elsewhere: then the log may ask again.
         """
-        note = parse(note_text)
+        note = parse(offer.note)
         verify(note, log)
-        offered = parse_body(note.body)
-        if offered.origin != log.name:
-            raise LogConflictError(f"the checkpoint is of log {offered.origin!r}, signed by the key of {log.name!r}")
+        if offer.checkpoint.origin != log.name:
+            raise LogConflictError(f"this is a checkpoint of {offer.checkpoint.origin!r}, by the key of {log.name!r}")
         with self._journal.transaction():
-            self._check(offered, proof)
-            self._pin(offered)
+            self._check(offer, old, proof)
+            self._pin(offer)
         return cosign(note.body, self._name, self._key, self._clock()).line
 
-    def _check(self, offered: Checkpoint, proof: Sequence[bytes]) -> None:
-        pinned = self.pinned(offered.origin)
-        if pinned is None or pinned.size == 0:
-            if proof:
-                raise ParseError("there is no consistency proof from an empty log")
-            return
-        if offered.size < pinned.size:
-            raise LogConflictError(
-                f"log {offered.origin} shows {offered.size} entries where {pinned.size} were seen: it shrank"
-            )
-        verify_consistency(pinned.size, offered.size, proof, pinned.root, offered.root)
+    def _check(self, offer: Pin, old: int, proof: Sequence[bytes]) -> None:
+        pin, offered = self.pinned(offer.checkpoint.origin), offer.checkpoint
+        pinned = pin.checkpoint if pin else Checkpoint(offered.origin, 0, b"")
+        if pin and offered.size == pinned.size and offered.root != pinned.root:
+            raise _contradiction(pin, offer, "forked")
+        if pin and offered.size < pinned.size:
+            if offer.issued > pin.issued:
+                raise _contradiction(pin, offer, "shrank")
+            raise LogConflictError(f"a late copy of a checkpoint of size {offered.size}, {pinned.size} is pinned")
+        if old != pinned.size:
+            raise LogConflictError(f"the proof is from size {old}, this witness has pinned {pinned.size}")
+        if pin and pinned.size:
+            try:
+                verify_consistency(pinned.size, offered.size, proof, pinned.root, offered.root)
+            except ProofError as error:
+                raise _contradiction(pin, offer, "was rewritten") from error
+        elif proof:
+            raise LogConflictError("there is no consistency proof from an empty log")
 
-    def _pin(self, checkpoint: Checkpoint) -> None:
-        if self._pins.get(checkpoint.origin) != checkpoint:
-            body = {"origin": checkpoint.origin, "size": checkpoint.size, "root": b64encode(checkpoint.root)}
+    def _pin(self, offer: Pin) -> None:
+        known, checkpoint = self._pins.get(offer.checkpoint.origin), offer.checkpoint
+        if known is None or known.checkpoint != checkpoint:
+            body = {
+                "origin": checkpoint.origin,
+                "size": checkpoint.size,
+                "root": b64encode(checkpoint.root),
+                "note": offer.note,
+                "issued": offer.issued,
+            }
             self._journal.append([canonical(body)])  # read back by the next question, once it is durable
 
     def _refresh(self) -> None:
         for entry in self._journal.read(self._read):
             plain = parse_json(entry)
-            self._pins[plain["origin"]] = Checkpoint(plain["origin"], plain["size"], b64decode(plain["root"]))
+            self._pins[plain["origin"]] = Pin(plain["note"], plain["issued"])
             self._read += 1
+
+
+def _contradiction(pin: Pin, offer: Pin, how: str) -> ContradictionError:
+    old, new = pin.checkpoint, offer.checkpoint
+    return ContradictionError(
+        f"log {new.origin} {how}: it signed {old.size} entries with root {old.root.hex()[:16]}…, and later {new.size} "
+        f"entries with root {new.root.hex()[:16]}…, which do not extend them",
+        pin.note,
+        offer.note,
+    )

@@ -25,6 +25,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "order_expired": "the order had expired",
         "replayed_order": "an order for a round already past",
         "conflicting_order": "two different orders for one round",
+        "log_rewritten": "the server's log was rewritten, forked or cut",
+        "statement_not_logged": "the server left a statement of the client out of its log",
         "task_mismatch": "another task than the one approved",
         "unknown_purpose": "a purpose that is not known",
         "unknown_recipe": "a recipe that is not known",

@@ -1,6 +1,6 @@
 """Admission: a client judges an order before it touches a record, and makes the spend durable.
 
-    freshness, replay → task → purpose → consent → policy → budget and reservation
+    freshness, replay → the server's log → task → purpose → consent → policy → budget and reservation
 
 Order of effect 2, spend before send, begins here: `reserve` is durable before learning begins, so that a crash at any
 later line counts as spent. Budget and reservation are one step, in one transaction, so that two processes cannot both
@@ -61,6 +61,7 @@ class Admitted:
 def admit(site: Site, order: WorkOrder, now: datetime) -> Admitted:
     """Return what the order may do, with its spend reserved; raise Refused with the reason otherwise."""
     _check_fresh(site, order, now)
+    _check_log(site, order)
     holding, job = site.holding(order.work), _job(site, order)
     verdicts, snapshot = _judge(site, order, holding, now)
     eligible = np.flatnonzero(verdicts.admitted & holding.records.usable).astype(np.int64)
@@ -90,6 +91,14 @@ def _check_fresh(site: Site, order: WorkOrder, now: datetime) -> None:
         raise Refused("replayed_order")
     if any(a.round == order.round and a.substance != order.substance for a in before):
         raise Refused("conflicting_order")
+
+
+def _check_log(site: Site, order: WorkOrder) -> None:
+    """Refuse to work for a server whose log was rewritten, or leaves out what this client has stated."""
+    if site.findings.against(order.run):
+        raise Refused("log_rewritten")
+    if site.memory.overdue(order.run, order.round):
+        raise Refused("statement_not_logged")
 
 
 def _job(site: Site, order: WorkOrder) -> Job:

@@ -59,8 +59,7 @@ def _answered(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     if kind == "hello":
         hello = read(Hello, only_statement(parcel), site.server.key)
         lay_out_receipts(site, site.memory.receipts(hello.run))  # a power cut may have taken some files away
-        enrolment = Enrolment(site.client, site.key.public.text, site.witness.vkey.text, site.organisation)
-        return Parcel((sign(enrolment, site.key),))
+        return Parcel((sign(_enrolment(site, hello), site.key),))
     if kind == "seal":
         return vouch(site, parcel)
     order = read(WorkOrder, only_statement(parcel), site.server.key)
@@ -69,6 +68,17 @@ def _answered(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     if order.model != parameters.digest(parcel.tensors):
         raise RoundError("the model beside the order is not the one that the order names")
     return _again(site, order) or _work(site, order, parcel.tensors)
+
+
+def _enrolment(site: Site, hello: Hello) -> Enrolment:
+    pin = site.witness.pinned(site.server.log_of(hello.run).name)
+    return Enrolment(
+        client=site.client,
+        key=site.key.public.text,
+        witness_key=site.witness.vkey.text,
+        organisation=site.organisation,
+        pinned=pin.note if pin else None,
+    )
 
 
 def _again(site: Site, order: WorkOrder) -> Parcel | None:

@@ -75,6 +75,7 @@ class Coordinator:
         if self.book.opening is None:
             self.book.append(self._exchange.enrol())
         elif not self.book.finished:
+            self._exchange.greet()
             released = self.states.released()
             done = self.book.closed.round if self.book.closed else 0
             model = released.model if released else self.plan.opening.initial_model

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from fedge.audit.checkpoint import Checkpoint, parse_body
 from fedge.audit.leaves import ClientEnrol, Leaf
+from fedge.audit.note import VerifierKey, parse, verify
 from fedge.audit.trust import majority
 from fedge.encoding import Clock, timestamp
-from fedge.errors import FedgeError, RoundError
+from fedge.errors import AuditError, FedgeError, RoundError
 from fedge.ids import ClientId
 from fedge.params import Params
 from fedge.rounds.book import Book
@@ -36,13 +38,9 @@ class Exchange:
     def enrol(self) -> list[Leaf]:
         """Return the first entries of a log: the opening, and every client that can be reached.
 
-        Raises RoundError if they are fewer than the plan needs.
+        Raises RoundError if they are fewer than the plan needs, LogConflictError as `greet` does.
         """
-        opening = self.plan.opening
-        hello = sign(Hello(opening.run, opening.server_key, opening.log_key, timestamp(self.clock())), self.key)
-        roster = sorted(self.fleet.roster())
-        replies = self.fleet.dispatch("hello", {client: Parcel((hello,)) for client in roster})
-        enrolments = [e for c in roster if c in replies and (e := _enrolment(c, replies[c])) is not None]
+        opening, enrolments = self.plan.opening, self.greet()
         if len(enrolments) < self.plan.minimum_clients:
             raise RoundError(
                 f"{len(enrolments)} clients have enrolled, at least {self.plan.minimum_clients} are needed"
@@ -51,6 +49,23 @@ class Exchange:
         quorum = majority(len({e.organisation for e in enrolments}))
         joined = [ClientEnrol(opening.run, now, e.client, e.key, e.witness_key, e.organisation) for e in enrolments]
         return [replace(opening, quorum=quorum), *joined]
+
+    def greet(self) -> list[Enrolment]:
+        """Say hello to everyone and return who answered.
+
+        Raises LogConflictError if a client has vouched for entries of this very log that the server does not hold: then
+        an older database was put back, and going on would show the clients a second past.
+        """
+        opening = self.plan.opening
+        hello = sign(Hello(opening.run, opening.server_key, opening.log_key, timestamp(self.clock())), self.key)
+        roster = sorted(self.fleet.roster())
+        replies = self.fleet.dispatch("hello", {client: Parcel((hello,)) for client in roster})
+        enrolments = [e for c in roster if c in replies and (e := _enrolment(c, replies[c])) is not None]
+        for enrolment in enrolments:
+            pinned = _signed(enrolment.pinned, self.book.log.vkey)
+            if pinned is not None:
+                self.book.log.check_holds(pinned, f"{enrolment.client} has pinned")
+        return enrolments
 
     def reachable(self) -> list[ClientId]:
         """Return the enrolled clients that can be reached now, sorted."""
@@ -96,6 +111,16 @@ class Exchange:
             issued=timestamp(now),
             expires=timestamp(now + ORDER_LIFETIME),
         )
+
+
+def _signed(note: str | None, log: VerifierKey) -> Checkpoint | None:
+    """Return the checkpoint that a client says it has pinned, if our log has signed it; anyone can make up another."""
+    try:
+        parsed = parse(note or "")
+        verify(parsed, log)
+        return parse_body(parsed.body)
+    except AuditError:
+        return None
 
 
 def _enrolment(client: ClientId, parcel: Parcel) -> Enrolment | None:

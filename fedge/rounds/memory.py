@@ -90,6 +90,14 @@ class Memory:
         done = self.receipts(run)
         return [a for a in self.answers(run) if a.seq not in done]
 
+    def overdue(self, run: str, before_round: int) -> list[Answer]:
+        """Return statements without a receipt although a later answer, of a round before `before_round`, had them too.
+
+        One answer may be lost on the way; each hands in again what has no receipt, so two are no accident.
+        """
+        answered = max((a.round for a in self.answers(run) if a.round < before_round), default=0)
+        return [a for a in self.unreceipted(run) if a.round < answered]
+
     def receipts(self, run: str) -> Mapping[int, str]:
         """Return the receipts of the client's statements in `run`, by statement."""
         self._refresh()

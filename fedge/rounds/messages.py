@@ -48,12 +48,16 @@ class Hello:
 
 @dataclass(frozen=True)
 class Enrolment:
-    """A client's public face: its name, its two keys, and for whom it speaks."""
+    """A client's public face: its name, its two keys, and for whom it speaks.
+
+    `pinned` is the checkpoint note of the run's log that it has vouched for last, if any: the server must know it.
+    """
 
     client: str
     key: str
     witness_key: str
     organisation: str
+    pinned: str | None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ class SealRequest:
     """A checkpoint to cosign, the proof that it extends the one pinned, and receipts of the client's own leaves.
 
     `old_size` is the size the server believes the client has pinned; `checkpoint` is a signed note, `consistency`
-    base64 hashes, `receipts` tlog-proof texts by leaf sequence number.
+    base64 hashes, `receipts` tlog-proof texts by leaf sequence number. `issued` (RFC 3339) tells a log that shrank from
+    a late copy of an old request.
     """
 
     run: str
@@ -101,6 +106,7 @@ class SealRequest:
     old_size: int
     consistency: tuple[str, ...]
     receipts: Mapping[str, str]
+    issued: str
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ If we crash before `publish`, nothing was shown but to witnesses, and the same e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedge.audit.checkpoint import check_cosignature
 from fedge.audit.note import Note, Signature, parse, verifier_key
-from fedge.encoding import b64encode
+from fedge.encoding import Clock, b64encode, timestamp
 from fedge.errors import AuditError, FedgeError
 from fedge.ids import ClientId
 from fedge.rounds.book import Book
@@ -35,6 +35,8 @@ class Sealer:
     book: Book
     key: PrivateKey
     audit: Path
+    clock: Clock
+    reached: Callable[[str], None] = lambda _step: None
     pinned: dict[ClientId, int] = field(default_factory=dict)
     proved: dict[ClientId, int] = field(default_factory=dict)
 
@@ -54,7 +56,8 @@ class Sealer:
         if len(trust.vouching(s.name for s in signatures.values())) < trust.quorum:
             raise AuditError(_too_few(len(signatures), trust.quorum, self.book.enrolled, answers))
         lines = tuple(signatures[c] for c in sorted(signatures))
-        self.book.log.publish(self.audit, note.with_signatures(lines), trust)
+        self.reached("cosigned")
+        self.book.log.publish(self.audit, note.with_signatures(lines), trust, self.reached)
         for client in signatures:
             self.pinned[client] = self.book.log.size
             self.proved[client] = len(self.book.chain(client).entries)
@@ -81,6 +84,7 @@ class Sealer:
             old_size=old,
             consistency=tuple(b64encode(h) for h in self.book.log.consistency(old)),
             receipts={str(seq): self.book.log.receipt(entries[seq], note).text for seq in unproved},
+            issued=timestamp(self.clock()),
         )
 
     def _verified(self, note: Note, answers: Mapping[ClientId, SealAnswer]) -> dict[ClientId, Signature]:

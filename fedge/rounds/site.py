@@ -18,6 +18,7 @@ from fedge.learning.task import Records, Task
 from fedge.policy import ClientPolicy
 from fedge.privacy.ledger import Ledger
 from fedge.privacy.noise import Dice
+from fedge.rounds.findings import Findings
 from fedge.rounds.memory import Memory
 from fedge.signing import PrivateKey, PublicKey, RandomBytes
 
@@ -95,6 +96,7 @@ class Site:
     ledger: Ledger
     policy: ClientPolicy
     memory: Memory
+    findings: Findings
     dice: Callable[[str, int], Dice]
     machine: Machine
     receipts: Path

@@ -1,7 +1,10 @@
 """The client as witness: it vouches for a checkpoint only if its own statements are in it, and the past is unchanged.
 
-A statement of an earlier round without a receipt means that the server has left it out: then the client does not
-vouch. (One of this very round may still be on its way: it is handed in again with the next answer.)
+What a log has signed and cannot be true together is a finding: it is durable before the answer is sent, and from then
+on the client neither vouches for that log nor works for it (`admission`), until its owner says otherwise.
+
+A statement handed in twice and still without a receipt means that the server has left it out: then the client does
+not vouch. (Handed in once, it may have been lost on the way: every answer hands in again what has no receipt.)
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ from collections.abc import Mapping
 
 from fedge.audit.note import parse
 from fedge.audit.proof import parse_receipt, verify_receipt
-from fedge.encoding import b64decode
-from fedge.errors import AuditError, ProofError
+from fedge.audit.witness import ContradictionError, Pin
+from fedge.encoding import b64decode, b64encode, timestamp
+from fedge.errors import AuditError, LogConflictError, ProofError
 from fedge.files import write_atomically
+from fedge.rounds.findings import Finding
 from fedge.rounds.memory import Receipt
 from fedge.rounds.messages import Parcel, SealAnswer, SealRequest, only_statement, read, sign
 from fedge.rounds.site import Site
@@ -23,28 +28,35 @@ def vouch(site: Site, parcel: Parcel) -> Parcel:
 
     Raises SignatureError or ParseError for what is not a request of this client's server.
     """
-    request = read(SealRequest, only_statement(parcel), site.server.key)
+    statement = only_statement(parcel)
+    request = read(SealRequest, statement, site.server.key)
+    cosignature, refusal = None, None
     try:
-        cosignature, refusal = _cosign(site, request), None
+        cosignature = _cosign(site, request)
+    except ContradictionError as found:
+        now = timestamp(site.machine.clock())
+        evidence = Finding(request.run, now, str(found), found.pinned, found.shown, b64encode(statement))
+        site.findings.keep(evidence)
+        refusal = str(found)
     except AuditError as error:
-        cosignature, refusal = None, str(error)
-    pinned = site.witness.pinned(site.server.log_of(request.run).name)
-    size = pinned.size if pinned else 0
+        refusal = str(error)
+    pin = site.witness.pinned(site.server.log_of(request.run).name)
+    size = pin.checkpoint.size if pin else 0
     return Parcel((sign(SealAnswer(site.client, request.round, cosignature, refusal, size), site.key),))
 
 
 def _cosign(site: Site, request: SealRequest) -> str:
-    log = site.server.log_of(request.run)
-    pinned = site.witness.pinned(log.name)
-    if pinned is not None and pinned.size != request.old_size:
-        raise ProofError(f"the proof is from size {request.old_size}, this witness has pinned {pinned.size}")
-    proved = _proved(site, request)
-    missing = [a for a in site.memory.unreceipted(request.run) if a.seq not in proved and a.round < request.round]
-    if missing:
-        raise ProofError(f"statement {missing[0].seq} of round {missing[0].round} was handed in and is not in the log")
+    if finding := site.findings.against(request.run):
+        raise LogConflictError(f"this client found on {finding.at}: {finding.text}; its owner has not cleared that")
+    log, proved = site.server.log_of(request.run), _proved(site, request)
+    overdue = [a for a in site.memory.overdue(request.run, request.round + 1) if a.seq not in proved]
+    if overdue:
+        raise ProofError(f"statement {overdue[0].seq} of round {overdue[0].round} was handed in and is not in the log")
+    offer, proof = Pin(request.checkpoint, request.issued), [b64decode(h) for h in request.consistency]
     with site.witness.transaction():  # the pin and the receipts under it stand or fall together
-        cosignature = site.witness.add_checkpoint(request.checkpoint, log, [b64decode(h) for h in request.consistency])
+        cosignature = site.witness.add_checkpoint(offer, log, request.old_size, proof)
         site.memory.receive([Receipt(request.run, seq, text) for seq, text in proved.items()])
+    site.reached("pinned")
     lay_out_receipts(site, proved)
     return cosignature
 

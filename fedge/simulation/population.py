@@ -28,6 +28,7 @@ from fedge.policy import ClientPolicy
 from fedge.privacy.budget import Budget
 from fedge.privacy.ledger import Ledger
 from fedge.privacy.noise import Dice
+from fedge.rounds.findings import Findings
 from fedge.rounds.folder import ClientFolder
 from fedge.rounds.memory import Memory
 from fedge.rounds.site import Holding, Machine, Reached, Server, Site, passed
@@ -91,6 +92,7 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
         ledger=_ledger(world, owner, client, folder),
         policy=owner.policy,
         memory=Memory(pins.beside("answers"), folder.root / "answer.safetensors"),
+        findings=Findings(pins.beside("findings")),
         dice=lambda work, round_: world.dice(client, work, round_),
         machine=world.machine,
         receipts=receipts,
