@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from fedge.errors import LogConflictError, StorageError
 
@@ -174,7 +174,7 @@ class SqliteJournal:
             self._take_back(undo)
             raise
 
-    def beside(self, name: str) -> SqliteJournal:
+    def beside(self, name: str) -> Self:
         """Return the journal `name` in the same file and the same transactions."""
         other = copy.copy(self)
         other._table = checked_name(name)

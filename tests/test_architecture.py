@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fedge"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"ids", "errors", "encoding", "signing", "journal", "postgres", "params", "files"}),
+    frozenset({"ids", "errors", "encoding", "signing", "journal", "postgres", "params", "files", "erasable"}),
     frozenset({"privacy", "consent", "policy", "audit"}),
     frozenset({"learning"}),
     frozenset({"rounds"}),
@@ -24,7 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "", "__main__", "cli", "compose", "config", "assemble", "running", "results", "recovered", "artefacts",
-            "tracking", "soundness", "stopping", "check", "storage",
+            "tracking", "soundness", "stopping", "check", "storage", "unlearning",
         }
     ),
 )  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from fedge.errors import ConfigError
-from fedge.rounds.folder import ClientFolder
+from fedge import compose
+from fedge.errors import ConfigError, PermissionRecordError, StorageError
+from fedge.rounds.erasure import Stores, open_stores
+from fedge.rounds.folder import ClientFolder, RunFolder
 
 
 def client_folders(path: Path) -> dict[str, ClientFolder]:
@@ -27,3 +30,42 @@ def one_client(path: Path) -> ClientFolder:
     if len(found) > 1:
         raise ConfigError(f"{path} holds {len(found)} clients; name one, e.g. {next(iter(found.values())).root}")
     return next(iter(found.values()))
+
+
+def stores_of(folder: ClientFolder) -> Stores:
+    """Open what the client in `folder` keeps about people. Raises StorageError if its secret is missing."""
+    try:
+        return open_stores(folder, folder.secret.read_bytes(), os.urandom)
+    except OSError as error:
+        raise StorageError(f"cannot read {folder.secret}: {error.strerror}") from error
+
+
+def client_of_run(run: Path, client: str) -> ClientFolder:
+    """Return the folder of `client` (its name in the run, or a path). Raises ConfigError naming those there are."""
+    folder = RunFolder(run)
+    try:
+        home = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8")).population.home
+    except FileNotFoundError as error:
+        raise ConfigError(f"{run} is not the folder of a run: it holds no config.yaml") from error
+    known = client_folders(Path(home) if home else run)
+    if client in known:
+        return known[client]
+    if (Path(client) / "ledger.db").is_file():
+        return ClientFolder(Path(client))
+    raise ConfigError(f"--client: there is no client {client!r} in {run}; known: {', '.join(known)}")
+
+
+def person(stores: Stores, subject: str, identifier: bool) -> str:
+    """Return the pseudonym that `subject` is, or with `identifier` belongs to. Raises PermissionRecordError."""
+    if identifier:
+        found: str | None = stores.subjects.find(subject)
+        if found is None and stores.subjects.was_erased(subject):
+            raise PermissionRecordError(f"{subject!r} has been erased at {stores.folder.root} already")
+    else:
+        found = subject if stores.subjects.holds(subject) else None
+    if found is None:
+        raise PermissionRecordError(
+            f"there is no person {subject!r} at {stores.folder.root}: never there, or erased already; "
+            f"`fedge consent list {stores.folder.root}` names all people, --identifier finds one by name"
+        )
+    return found

@@ -12,7 +12,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from fedge.cli.clients import one_client
+from fedge.cli.clients import one_client, stores_of
 from fedge.cli.output import Format, FormatOption, console, print_json
 from fedge.consent.grants import EVERYONE, PermissionEvent, Reason
 from fedge.consent.importing import take
@@ -20,8 +20,7 @@ from fedge.consent.jsonl import entries
 from fedge.consent.purposes import purpose as known_purpose
 from fedge.consent.store import PermissionStore
 from fedge.encoding import from_plain, timestamp, to_plain, utc_now
-from fedge.errors import PermissionRecordError, StorageError
-from fedge.ids import pseudonym
+from fedge.errors import PermissionRecordError
 from fedge.journal import SqliteJournal
 from fedge.rounds.folder import ClientFolder
 
@@ -114,7 +113,7 @@ def _record(
     client: Path, act: str, subject: str, purposes: Sequence[str], identifier: bool, until: str | None = None
 ) -> None:
     folder, now = one_client(client), timestamp(utc_now())
-    person = pseudonym(_secret(folder), subject) if identifier else subject
+    person = _person(folder, subject, identifier)
     plain = {
         "act": act,
         "kind": "permit" if person == EVERYONE else "consent",
@@ -134,11 +133,15 @@ def _store(folder: ClientFolder) -> PermissionStore:
     return PermissionStore(SqliteJournal(folder.consent, "permissions"))
 
 
-def _secret(folder: ClientFolder) -> bytes:
-    try:
-        return folder.secret.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {folder.secret}: {error.strerror}") from error
+def _person(folder: ClientFolder, subject: str, identifier: bool) -> str:
+    """Return whom a permission is about; somebody whose records have not come yet is given a pseudonym."""
+    if not identifier:
+        return subject
+    stores = stores_of(folder)
+    (found,) = stores.subjects.enrol([subject])
+    if found is None:
+        raise PermissionRecordError(f"{subject!r} has been erased at {folder.root}: their records are not used again")
+    return found
 
 
 def _people(store: PermissionStore) -> list[str]:

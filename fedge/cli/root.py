@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedge import __version__
-from fedge.cli import audit, budget, consent, report, run
+from fedge.cli import approve, audit, budget, consent, erase, report, run
 
 app = typer.Typer(
     name="fedge",
@@ -34,6 +34,10 @@ app.command("run", epilog=run.RUN_EXAMPLES)(run.run_command)
 app.command("demo")(run.demo_command)
 app.add_typer(audit.app, name="audit")
 app.add_typer(budget.app, name="budget")
+consent.app.command(
+    "erase", epilog="Example:  fedge consent erase runs/RUN/clients/hospital-1 patient-00042 --identifier"
+)(erase.erase_command)
 app.add_typer(consent.app, name="consent")
+app.command("approve", epilog="Example:  fedge approve runs/RUN/clients/hospital-1 --show")(approve.approve_command)
 app.command("report")(report.report_command)
 app.command("check")(report.check_command)

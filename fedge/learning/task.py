@@ -62,11 +62,6 @@ class Records:
         shape = list(self.features.shape[1:])
         return digest(canonical({"features": str(self.features.dtype), "shape": shape, "targets": "int64"}))
 
-    def commitment(self, salt: bytes) -> str:
-        """Return a digest that fixes these records and reveals nothing of them without `salt`."""
-        body = salt + self.features.tobytes() + self.targets.tobytes() + "\0".join(self.subjects).encode()
-        return digest(body)
-
 
 @dataclass(frozen=True)
 class Data:

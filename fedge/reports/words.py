@@ -27,6 +27,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "conflicting_order": "two different orders for one round",
         "log_rewritten": "the server's log was rewritten, forked or cut",
         "statement_not_logged": "the server left a statement of the client out of its log",
+        "cohort_drift": "the records are not the ones that their owner approved",
+        "erased": "erased",
         "task_mismatch": "another task than the one approved",
         "unknown_purpose": "a purpose that is not known",
         "unknown_recipe": "a recipe that is not known",

@@ -1,6 +1,6 @@
 """Admission: a client judges an order before it touches a record, and makes the spend durable.
 
-    freshness, replay → the server's log → task → purpose → consent → policy → budget and reservation
+    freshness, replay → the server's log → task → cohort → purpose → consent → policy → budget and reservation
 
 Order of effect 2, spend before send, begins here: `reserve` is durable before learning begins, so that a crash at any
 later line counts as spent. Budget and reservation are one step, in one transaction, so that two processes cannot both
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedge.consent.purposes import purpose
 from fedge.consent.verdicts import Verdicts
-from fedge.encoding import canonical, digest, moment
+from fedge.encoding import canonical, digest, moment, timestamp
 from fedge.errors import (
     BudgetError,
     FedgeError,
@@ -31,6 +31,7 @@ from fedge.policy import Facts, rule_of
 from fedge.privacy.accountant import epsilon
 from fedge.privacy.budget import admits
 from fedge.privacy.ledger import Head, Reservation
+from fedge.rounds.approval import changes
 from fedge.rounds.job import Job, job_of
 from fedge.rounds.messages import WorkOrder
 from fedge.rounds.site import Holding, Site
@@ -39,11 +40,11 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 class Refused(FedgeError):
-    """The client will not carry out an order; `reason` is the code for the log."""
+    """The client will not carry out an order; `reason` is the code for the log, `detail` for the owner alone."""
 
-    def __init__(self, reason: str, verdicts: Verdicts | None = None) -> None:
+    def __init__(self, reason: str, verdicts: Verdicts | None = None, detail: str = "") -> None:
         super().__init__(reason)
-        self.reason, self.verdicts = reason, verdicts
+        self.reason, self.verdicts, self.detail = reason, verdicts, detail
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def admit(site: Site, order: WorkOrder, now: datetime) -> Admitted:
     _check_fresh(site, order, now)
     _check_log(site, order)
     holding, job = site.holding(order.work), _job(site, order)
+    _check_cohort(site, holding, now)
     verdicts, snapshot = _judge(site, order, holding, now)
     eligible = np.flatnonzero(verdicts.admitted & holding.records.usable).astype(np.int64)
     if len(eligible) == 0:
@@ -108,6 +110,22 @@ def _job(site: Site, order: WorkOrder) -> Job:
         return job_of(order)
     except ParseError as error:
         raise Refused("unknown_recipe") from error
+
+
+def _check_cohort(site: Site, holding: Holding, now: datetime) -> None:
+    """Refuse if the records are not the ones that their owner has approved; what was found is kept for the owner."""
+    found, approved = holding.cohort, site.approvals.approved(holding.lineage)
+    if site.approvals.stands(found):
+        return
+    site.approvals.note(found, timestamp(now))
+    differ = (
+        "nothing was approved" if approved is None else f"{approved.root} was approved ({changes(approved, found)})"
+    )
+    raise Refused(
+        "cohort_drift",
+        detail=f"cohort_drift: the records of {holding.lineage} are {found.root}, {differ}; nothing is read until "
+        f"their owner approves them anew: fedge approve {site.faults.parent}",
+    )
 
 
 def _judge(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tuple[Verdicts, str]:

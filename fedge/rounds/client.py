@@ -25,6 +25,7 @@ from fedge.learning.training import train
 from fedge.params import Params
 from fedge.rounds.admission import Admitted, Refused, admit
 from fedge.rounds.job import COUNT_SENSITIVITY, Job
+from fedge.rounds.lineage import includes, known_models
 from fedge.rounds.memory import Answer, indices
 from fedge.rounds.messages import (
     PUBLIC_SIZE,
@@ -38,7 +39,16 @@ from fedge.rounds.messages import (
     sign,
 )
 from fedge.rounds.site import Site
-from fedge.rounds.statement import Begun, Result, data_use, size_in_bytes, subject_commitment, withdrawal
+from fedge.rounds.statement import (
+    MODELS_NAMED,
+    Begun,
+    Result,
+    data_use,
+    erasure,
+    size_in_bytes,
+    subject_commitment,
+    withdrawal,
+)
 from fedge.rounds.vouch import lay_out_receipts, vouch
 
 
@@ -98,10 +108,13 @@ def _again(site: Site, order: WorkOrder) -> Parcel | None:
 def _work(site: Site, order: WorkOrder, model: Params) -> Parcel:
     begun = Begun(site.machine.clock(), site.machine.cpu_seconds(), size_in_bytes(model))
     _state_withdrawals(site, order, begun)
+    _state_erasures(site, order, begun)
     try:
         admitted = admit(site, order, begun.at)
     except Refused as refusal:
-        said = Result("refused", refusal.reason, eligible=0, verdicts=refusal.verdicts)
+        if refusal.detail:
+            _keep_fault(site, refusal.detail)
+        said = Result("refused", refusal.reason, verdicts=refusal.verdicts)
         return _say(site, order, said, begun)[1]
     site.reached("reserved")
     result = _settled(site, order, _learn(site, order, model, admitted))
@@ -160,9 +173,13 @@ def _failed(site: Site, admitted: Admitted, loader: Loader, reason: str) -> Resu
 
 
 def _keep_traceback(site: Site) -> None:
+    _keep_fault(site, traceback.format_exc())
+
+
+def _keep_fault(site: Site, text: str) -> None:
     site.faults.parent.mkdir(parents=True, exist_ok=True)
     with site.faults.open("a", encoding="utf-8") as file:
-        file.write(f"{site.machine.clock().isoformat()}\n{traceback.format_exc()}\n")
+        file.write(f"{site.machine.clock().isoformat()}\n{text}\n")
 
 
 # ---- settle: look once more, state it, remember it, send it -----------------------------------------------------
@@ -193,11 +210,26 @@ def _state_withdrawals(site: Site, order: WorkOrder, begun: Begun) -> None:
     if not answers:
         return
     first = decode(answers[0].leaf_bytes)[0].at
-    people = set(site.training.records.subjects) | set(site.evaluation.records.subjects)
+    everyone = {*site.training.records.subjects, *site.evaluation.records.subjects}
+    people = everyone - site.subjects.gone()  # of an erased person only the erasure is stated
     for event in site.permissions.withdrawals():
-        known = site.memory.answer_to(order.run, subject_commitment(site, order.run, event))
-        if event.subject in people and event.recorded_at >= first and known is None:
+        if event.subject not in people or event.recorded_at < first:
+            continue
+        if site.memory.answer_to(order.run, subject_commitment(site, order.run, event)) is None:
             site.memory.keep(withdrawal(site, order, event, begun.at), None)
+
+
+def _state_erasures(site: Site, order: WorkOrder, begun: Begun) -> None:
+    """State every erasure once in each run that used the person's records, or else in the next run that asks."""
+    for done in site.subjects.erasures():
+        stated = [run for run in site.memory.runs() if site.memory.answer_to(run, done.commitment)]
+        if order.run in stated or (stated and order.run not in done.used):
+            continue
+        models = known_models(site.memory, done.used)
+        first = done.used.get(order.run)
+        if first is not None and includes(order.work, order.round, first):
+            models = list(dict.fromkeys([*models, order.model]))
+        site.memory.keep(erasure(site, order, done, tuple(models[-MODELS_NAMED:]), begun.at), None)
 
 
 def _still_permitted(site: Site, order: WorkOrder, used: NDArray[np.int64]) -> bool:
@@ -214,9 +246,9 @@ def _outcome(admitted: Admitted, loader: Loader) -> Result:
     return Result(
         outcome="failed",
         reason=None,
-        eligible=len(admitted.eligible),
         verdicts=admitted.verdicts,
         unusable=unusable,
+        pool=admitted.eligible,
         used=loader.touched,
         job=admitted.job,
         snapshot=admitted.snapshot,

@@ -101,8 +101,13 @@ class ClientFolder:
 
     @property
     def secret(self) -> Path:
-        """Keys pseudonyms and commitments; destroying it unlinks them."""
+        """Finds a person's key by their identifier; destroying it makes that impossible for everybody."""
         return self.root / "pseudonym.key"
+
+    @property
+    def subjects(self) -> Path:
+        """Each person's own key, from which their pseudonym and commitments are derived; and the approved cohorts."""
+        return self.root / "subjects.db"
 
     @property
     def consent(self) -> Path:
@@ -120,6 +125,11 @@ class ClientFolder:
         return self.root / "state.db"
 
     @property
+    def answer(self) -> Path:
+        """The tensors of the client's last answer, to be sent again if they were lost on the way."""
+        return self.root / "answer.safetensors"
+
+    @property
     def faults(self) -> Path:
-        """Tracebacks of a task's own code; they may quote data, so they never leave."""
+        """What went wrong, for the owner: tracebacks may quote data, so they never leave."""
         return self.root / "faults.log"

@@ -22,7 +22,7 @@ from fedge.files import write_atomically
 from fedge.journal import Journal
 from fedge.params import Params
 
-Work = Literal["train", "evaluate", "withdrawal"]
+Work = Literal["train", "evaluate", "withdrawal", "erasure"]
 """What a statement is about."""
 
 
@@ -31,9 +31,10 @@ class Answer:
     """One statement of the client: the leaf, what it answers, what it used, and what opens its commitments.
 
     `seq` counts the client's leaves in `run`; `substance` is the digest of the order (or of the withdrawal) it speaks
-    of; `tensors` the digest of the tensors beside it, if any; `used` marks the records that were read, as a bitmap over
-    the client's records (the private index of who was in which round); `opening` holds exact counts and nonce;
-    `ledger` is the head of the privacy ledger that it states, `<size>@<digest>`.
+    of; `tensors` the digest of the tensors beside it, if any. `pool` marks the records that batches were drawn from and
+    `used` those that were read, as bitmaps over the cohort that the leaf commits to: the private index of who was in
+    which round. `opening` holds exact counts and nonce; `ledger` is the head of the privacy ledger that it states,
+    `<size>@<digest>`.
     """
 
     run: str
@@ -43,6 +44,7 @@ class Answer:
     substance: str
     leaf: str
     tensors: str | None = None
+    pool: str = ""
     used: str = ""
     opening: str = ""
     ledger: str | None = None
@@ -70,6 +72,11 @@ class Memory:
         self._read = 0
         self._answers: dict[str, list[Answer]] = {}
         self._receipts: dict[str, dict[int, str]] = {}
+
+    def runs(self) -> list[str]:
+        """Return every run that the client has made a statement in, in the order of its first ones."""
+        self._refresh()
+        return list(self._answers)
 
     def answers(self, run: str) -> Sequence[Answer]:
         """Return the client's statements in `run`, in order."""

@@ -11,6 +11,7 @@ from fedge.audit.note import ED25519, VerifierKey
 from fedge.audit.witness import Witness
 from fedge.consent.request import Request
 from fedge.consent.store import PermissionStore
+from fedge.consent.subjects import SubjectKeys
 from fedge.encoding import Clock
 from fedge.ids import ClientId, Lineage
 from fedge.learning.loader import OnRead
@@ -18,6 +19,7 @@ from fedge.learning.task import Records, Task
 from fedge.policy import ClientPolicy
 from fedge.privacy.ledger import Ledger
 from fedge.privacy.noise import Dice
+from fedge.rounds.approval import Approvals, Cohort
 from fedge.rounds.findings import Findings
 from fedge.rounds.memory import Memory
 from fedge.signing import PrivateKey, PublicKey, RandomBytes
@@ -32,12 +34,14 @@ def passed(_step: str) -> None:
 
 @dataclass(frozen=True)
 class Holding:
-    """One data set: its records, how the log describes it, and what its owner states about every use of it.
+    """One data set: its records, the cohort that they are, how the log describes it, and what its owner states.
 
-    `facts` are in the words of `consent.conditions`; `categories` say what kinds of data the records hold.
+    `facts`, about every use of it, are in the words of `consent.conditions`; `categories` say what kinds of data the
+    records hold.
     """
 
     records: Records
+    cohort: Cohort
     dataset: Dataset
     categories: tuple[str, ...] = ()
     facts: frozenset[str] = frozenset()
@@ -77,15 +81,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class Site:
-    """One client. `dice` makes the source of all randomness of a job from (work, round); `secret` keys commitments.
+    """One client. `dice` makes the source of all randomness of a job from (work, round).
 
+    `subjects` holds a key for each person, `approvals` the cohorts that the owner has approved.
     `receipts` and `faults` are where the client keeps its receipts, and tracebacks that may quote data.
     """
 
     client: ClientId
     organisation: str
     key: PrivateKey
-    secret: bytes
+    subjects: SubjectKeys
+    approvals: Approvals
     witness: Witness
     server: Server
     task: Task

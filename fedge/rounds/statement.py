@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -13,6 +12,7 @@ from fedge.audit.counts import NONCE_BYTES
 from fedge.audit.leaves import (
     DataUse,
     Digests,
+    ErasureEffective,
     ExactCounts,
     Permission,
     PrivacySpend,
@@ -23,6 +23,7 @@ from fedge.audit.leaves import (
 )
 from fedge.audit.parts import Outcome
 from fedge.consent.events import PermissionEvent
+from fedge.consent.subjects import Erasure
 from fedge.consent.verdicts import Verdicts
 from fedge.encoding import b64encode, canonical, decimal, timestamp, to_plain
 from fedge.params import Params
@@ -35,6 +36,8 @@ from fedge.rounds.messages import WorkOrder
 from fedge.rounds.site import Holding, Site
 
 ENGINE = "fedge-permissions/1"
+MODELS_NAMED = 600
+"""As many model versions as fit into one entry of the log; if there are more, the newest are named."""
 
 
 def _nobody() -> NDArray[np.int64]:
@@ -43,13 +46,16 @@ def _nobody() -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Result:
-    """How an order ended at the client; `used` are the records that were read, `tensors` what leaves, if anything."""
+    """How an order ended at the client; `tensors` are what leaves, if anything.
+
+    `pool` are the records that batches were drawn from, `used` those that were read.
+    """
 
     outcome: Outcome
     reason: str | None
-    eligible: int
     verdicts: Verdicts | None
     unusable: int = 0
+    pool: NDArray[np.int64] = field(default_factory=_nobody)
     used: NDArray[np.int64] = field(default_factory=_nobody)
     tensors: Params | None = None
     update: str | None = None
@@ -108,6 +114,7 @@ def data_use(site: Site, order: WorkOrder, result: Result, begun: Begun) -> Answ
         substance=order.substance,
         leaf=b64encode(encode(leaf, site.key)),
         tensors=result.update,
+        pool=bitmap(result.pool, len(holding.records)),
         used=bitmap(result.used, len(holding.records)),
         opening=b64encode(canonical({"counts": to_plain(counts), "nonce": b64encode(nonce)})),
         ledger=head.text,
@@ -132,17 +139,33 @@ def withdrawal(site: Site, order: WorkOrder, event: PermissionEvent, now: dateti
     return Answer(order.run, "withdrawal", order.round, leaf.seq, commitment, b64encode(encode(leaf, site.key)))
 
 
+def erasure(site: Site, order: WorkOrder, done: Erasure, models: tuple[str, ...], now: datetime) -> Answer:
+    """Return the client's entry that a person was erased, naming nobody, and the models that include them."""
+    leaf = ErasureEffective(
+        run=order.run,
+        at=timestamp(now),
+        client=site.client,
+        key=site.key.public.key_id,
+        seq=len(site.memory.answers(order.run)),
+        previous=site.memory.previous(order.run),
+        subject_commitment=done.commitment,
+        requested_at=done.requested_at,
+        effective_at=done.effective_at,
+        models=models,
+    )
+    return Answer(order.run, "erasure", order.round, leaf.seq, done.commitment, b64encode(encode(leaf, site.key)))
+
+
 def subject_commitment(site: Site, run: str, event: PermissionEvent) -> str:
-    """Return a keyed digest of one withdrawal: unlinkable to a person once the client's secret is destroyed."""
-    message = f"withdrawal\n{run}\n{event.subject}\n{event.recorded_at}"
-    return "sha256:" + hmac.new(site.secret, message.encode(), "sha256").hexdigest()
+    """Return a keyed digest of one withdrawal: unlinkable to a person once their own key is destroyed."""
+    return site.subjects.commit(event.subject, f"withdrawal\n{run}\n{event.recorded_at}")
 
 
 def _exact(holding: Holding, result: Result) -> ExactCounts:
     excluded = dict(result.verdicts.counts()) if result.verdicts is not None else {}
     if result.unusable:
         excluded["quality"] = result.unusable
-    return ExactCounts(result.eligible, len(result.used), excluded)
+    return ExactCounts(len(result.pool), len(result.used), excluded)
 
 
 def _permission(site: Site, result: Result, started: datetime) -> Permission:

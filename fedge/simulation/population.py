@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from fedge.audit.leaves import Dataset
 from fedge.audit.witness import Witness
 from fedge.consent.store import PermissionStore
+from fedge.consent.subjects import SubjectKeys
+from fedge.encoding import timestamp
 from fedge.errors import StorageError
 from fedge.files import write_atomically
-from fedge.ids import ClientId, Lineage, client_id, pseudonym
+from fedge.ids import ClientId, Lineage, client_id
 from fedge.journal import SqliteJournal
 from fedge.learning.loader import OnRead
 from fedge.learning.task import Records, Task
@@ -28,9 +30,11 @@ from fedge.policy import ClientPolicy
 from fedge.privacy.budget import Budget
 from fedge.privacy.ledger import Ledger
 from fedge.privacy.noise import Dice
+from fedge.rounds import erasure
+from fedge.rounds.approval import cohort
+from fedge.rounds.erasure import Stores
 from fedge.rounds.findings import Findings
 from fedge.rounds.folder import ClientFolder
-from fedge.rounds.memory import Memory
 from fedge.rounds.site import Holding, Machine, Reached, Server, Site, passed
 from fedge.signing import PrivateKey, RandomBytes, generate, load_private, save_private
 from fedge.simulation import permissions
@@ -66,33 +70,41 @@ class World:
 
 
 def site(world: World, owner: Owner, name: str, records: Records, folder: ClientFolder, receipts: Path) -> Site:
-    """Return client `name`, which holds `records`; what its folder already holds is kept."""
+    """Return client `name`, which holds `records`; what its folder already holds is kept.
+
+    An erasure that a crash has cut off is finished first. Whoever is erased stays out, though the public data still
+    hold them; their records are left out after the split, so that everybody else is where they were.
+    """
     client = client_id(name)
     random_bytes, clock = world.machine.random_bytes, world.machine.clock
-    secret = _kept_secret(folder.secret, random_bytes)
-    named = replace(records, subjects=tuple(pseudonym(secret, s) for s in records.subjects))
-    training, evaluation = _held_back(named, owner.evaluation_share, world.rng("evaluation", name))
+    stores = erasure.open_stores(folder, _kept_secret(folder.secret, random_bytes), random_bytes)
+    erasure.finish(stores, clock)
+    training, evaluation = (
+        _present(part, stores.subjects)
+        for part in _held_back(records, owner.evaluation_share, world.rng("evaluation", name))
+    )
+    everyone = _present(records, stores.subjects).subjects
     holdings = [
-        _holding(world.task, lineage, part, secret, owner.facts)
+        _holding(world, lineage, part, stores, owner.facts)
         for lineage, part in ((_lineage(world.task, client), training), (_evaluation(world.task, client), evaluation))
     ]
-    pins = SqliteJournal(folder.state, "pins")
     return Site(
         client=client,
         organisation=name,
         key=_kept_key(folder.key, random_bytes),
-        secret=secret,
-        witness=Witness(f"{name}-witness", _kept_key(folder.witness_key, random_bytes), pins, clock),
+        subjects=stores.subjects,
+        approvals=stores.approvals,
+        witness=Witness(f"{name}-witness", _kept_key(folder.witness_key, random_bytes), stores.pins, clock),
         server=world.server,
         task=world.task,
         task_digest=world.task.digest(),
         training=holdings[0],
         evaluation=holdings[1],
-        permissions=_permissions(world, owner, name, named, folder),
+        permissions=_permissions(world, owner, name, everyone, stores),
         ledger=_ledger(world, owner, client, folder),
         policy=owner.policy,
-        memory=Memory(pins.beside("answers"), folder.root / "answer.safetensors"),
-        findings=Findings(pins.beside("findings")),
+        memory=stores.memory,
+        findings=Findings(stores.pins.beside("findings")),
         dice=lambda work, round_: world.dice(client, work, round_),
         machine=world.machine,
         receipts=receipts,
@@ -109,25 +121,35 @@ def _held_back(records: Records, share: float, rng: Generator) -> tuple[Records,
     return records.take(np.sort(order[count:])), records.take(np.sort(order[:count]))
 
 
-def _holding(task: Task, lineage: Lineage, records: Records, secret: bytes, facts: frozenset[str]) -> Holding:
+def _present(records: Records, keys: SubjectKeys) -> Records:
+    """Return the records of people who are not erased, under their pseudonyms."""
+    names = keys.enrol(records.subjects)
+    here = records.take(np.asarray([i for i, name in enumerate(names) if name is not None], dtype=np.int64))
+    return replace(here, subjects=tuple(name for name in names if name is not None))
+
+
+def _holding(world: World, lineage: Lineage, records: Records, stores: Stores, facts: frozenset[str]) -> Holding:
+    """Return a data set; simulated owners approve it when they first see it, and never again."""
+    found = cohort(lineage, records, stores.subjects)
+    if stores.approvals.approved(lineage) is None:
+        stores.approvals.approve(found, timestamp(world.machine.clock()))
     dataset = Dataset(
         lineage=lineage,
-        commitment=records.commitment(secret),
+        commitment=found.root,
         version="1",
         schema_digest=records.schema_digest(),
-        origin=f"simulation: a part of the public data set {task.name}",
+        origin=f"simulation: a part of the public data set {world.task.name}",
         purpose_of_collection="care",
         period=None,
     )
-    return Holding(records, dataset, facts=facts)
+    return Holding(records, found, dataset, facts=facts)
 
 
-def _permissions(world: World, owner: Owner, name: str, records: Records, folder: ClientFolder) -> PermissionStore:
-    store = PermissionStore(SqliteJournal(folder.consent, "permissions"))
-    if len(store.state()) == 0:
+def _permissions(world: World, owner: Owner, name: str, everyone: tuple[str, ...], stores: Stores) -> PermissionStore:
+    if stores.events.size() == 0:
         now, rng = world.machine.clock(), world.rng("consent", name)
-        store.append(permissions.drawn(records.subjects, owner.ground, owner.shares, owner.purpose, now, rng))
-    return store
+        stores.permissions.append(permissions.drawn(everyone, owner.ground, owner.shares, owner.purpose, now, rng))
+    return stores.permissions
 
 
 def _ledger(world: World, owner: Owner, client: ClientId, folder: ClientFolder) -> Ledger:
