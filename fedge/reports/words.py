@@ -44,6 +44,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "bad_statement": "a statement that does not hold",
         "bad_update": "an update that is not what it says",
         "task_error": "the task's own code failed at the client",
+        "unsound": "the task cannot be trained with the privacy that was asked for",
+        "data": "the task's result is no number",
+        "storage": "the client's disk refused",
+        "model_not_finite": "the updates together make no finite model",
         "operator": "stopped by the operator",
     }
 )
