@@ -22,7 +22,7 @@ from fedge.ids import ClientId
 from fedge.journal import SqliteJournal
 from fedge.running import Watch, resume, run
 from tests.conftest import SMALL
-from tests.rounds.house import ONE, Clock, House, house, withdrawal
+from tests.rounds.house import ONE, House, house, withdrawal
 
 
 def permitted(events: list[PermissionEvent], now: str) -> bool:
@@ -204,10 +204,17 @@ def test_permissions_that_end_in_the_middle_of_a_round(tmp_path: Path) -> None:
     assert not {i for i in after if i % 2 == 0}
 
 
-def test_a_clock_that_is_set_back_reads_nothing_that_is_not_yet_permitted(tmp_path: Path) -> None:
-    clock = Clock()
-    here = house(tmp_path, clock=clock)
-    clock.move(days=-365)
-    said = here.said(here.order())
-    assert (said.outcome, said.reason) == ("refused", "no_permitted_record")
-    assert here.read == {}
+def test_a_clock_that_is_set_back_revives_nothing(tmp_path: Path) -> None:
+    """What had ended stays ended, also for a client that was restarted meanwhile."""
+    here = house(tmp_path)
+    site, now, end = here.site(ONE), here.clock(), timestamp(here.clock() + timedelta(seconds=30))
+    for s in [*site.training.records.subjects]:
+        terms = (s, ("health-research",), timestamp(now), timestamp(now))
+        site.permissions.append([PermissionEvent("grant", "consent", *terms, valid_until=end)])
+    here.clock.move(seconds=60)
+    assert here.said(here.order()).reason == "no_permitted_record"
+    here.clock.move(seconds=-45)
+    assert here.said(here.order(round=2)).reason == "no_permitted_record"
+    again = house(tmp_path, clock=here.clock)
+    assert again.said(again.order(round=2)).reason == "no_permitted_record"
+    assert here.read == again.read == {}
