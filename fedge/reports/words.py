@@ -18,7 +18,6 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "scope_mismatch": "permitted for other data or recipients",
         "condition_unmet": "permitted under a condition that is not met",
         "unreadable": "a permission that cannot be read",
-        "erased": "erased",
         "quality": "unusable values",
         "budget_exhausted": "privacy budget spent",
         "no_budget": "no privacy budget set",
