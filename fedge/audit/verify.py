@@ -451,22 +451,31 @@ def _text(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Receipt:
-    """An entry's index, the hashes beside its path, and the checkpoint they lead to."""
+    """An entry's index, the hashes beside its path, the checkpoint they lead to, and the entry if it is there too."""
 
     index: int
     proof: tuple[bytes, ...]
     checkpoint: Checkpoint
+    entry: bytes | None
 
 
 def parse_receipt(text: str) -> Receipt:
     """Return the receipt in a `.tlog-proof` file; nothing is verified yet."""
-    found = re.match(r"c2sp\.org/tlog-proof@v1\nindex (0|[1-9][0-9]{0,15})\n((?:[A-Za-z0-9+/=]+\n){0,63})\n", text)
+    found = _RECEIPT.match(text)
     if not found:
         raise Unproven("not a tlog-proof receipt")
-    proof = tuple(decode_base64(line) for line in found[2].split("\n")[:-1])
+    entry = decode_base64(found[1]) if found[1] else None
+    proof = tuple(decode_base64(line) for line in found[3].split("\n")[:-1])
     if any(len(h) != 32 for h in proof):
         raise Unproven("a hash of the receipt does not have 32 bytes")
-    return Receipt(int(found[1]), proof, parse_checkpoint(text[found.end() :]))
+    return Receipt(int(found[2]), proof, parse_checkpoint(text[found.end() :]), entry)
+
+
+_RECEIPT = re.compile(
+    r"c2sp\.org/tlog-proof@v1\n(?:extra ([A-Za-z0-9+/=]{4,87380})\n)?index (0|[1-9][0-9]{0,15})\n"
+    r"((?:[A-Za-z0-9+/=]+\n){0,63})\n"
+)
+"""An entry has at most 65,535 bytes, 87,380 in base64."""
 
 
 # ---- Entries: signed envelopes around records of fixed form -----------------------------------------------------
@@ -1057,6 +1066,8 @@ def _proved(case: Case, receipt: Receipt | Unproven, client: str, name: str) -> 
     if size > len(case.entries) or case.log.tree.root(size) != root:
         raise Unproven("it was given under a checkpoint that this log does not extend: the log was rewritten")
     entry = case.entries[receipt.index]
+    if receipt.entry not in {None, entry.raw}:
+        raise Unproven(f"it holds another entry {entry.index} than the log")
     if root_of_proof(receipt.index, size, leaf_hash(entry.raw), receipt.proof) != root:
         raise Unproven(f"its hashes do not lead from entry {entry.index} to its checkpoint")
     if entry.signer != client or name != f"statement-{entry.payload.get('seq', 0):04d}.tlog-proof":

@@ -68,7 +68,7 @@ def answer(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
 def _answered(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     if kind == "hello":
         hello = read(Hello, only_statement(parcel), site.server.key)
-        lay_out_receipts(site, site.memory.receipts(hello.run))  # a power cut may have taken some files away
+        lay_out_receipts(site, hello.run, site.memory.receipts(hello.run))  # a power cut may have taken some away
         return Parcel((sign(_enrolment(site, hello), site.key),))
     if kind == "seal":
         return vouch(site, parcel)

@@ -10,6 +10,7 @@ not vouch. (Handed in once, it may have been lost on the way: every answer hands
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fedge.audit.note import parse
 from fedge.audit.proof import parse_receipt, verify_receipt
@@ -57,16 +58,21 @@ def _cosign(site: Site, request: SealRequest) -> str:
         cosignature = site.witness.add_checkpoint(offer, log, request.old_size, proof)
         site.memory.receive([Receipt(request.run, seq, text) for seq, text in proved.items()])
     site.reached("pinned")
-    lay_out_receipts(site, proved)
+    lay_out_receipts(site, request.run, proved)
     return cosignature
 
 
-def lay_out_receipts(site: Site, receipts: Mapping[int, str]) -> None:
-    """Write `receipts` as files for whoever asks for them; the client's own record of them is what is durable."""
+def lay_out_receipts(site: Site, run: str, receipts: Mapping[int, str]) -> None:
+    """Write `receipts` as files, each with its statement, for whoever asks for them.
+
+    The client's own record of them is what is durable.
+    """
+    answers = site.memory.answers(run)
     for seq, text in receipts.items():
         path = site.receipts / f"statement-{seq:04d}.tlog-proof"
         if not path.exists():
-            write_atomically(path, text.encode(), durable=False)
+            whole = replace(parse_receipt(text), entry=answers[seq].leaf_bytes)
+            write_atomically(path, whole.text.encode(), durable=False)
 
 
 def _proved(site: Site, request: SealRequest) -> Mapping[int, str]:

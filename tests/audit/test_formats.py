@@ -154,11 +154,11 @@ def test_receipt_there_and_back(size: int, data: st.DataObject) -> None:
     entries = [str(i).encode() for i in range(size)]
     tree, index = Tree(map(leaf_hash, entries)), data.draw(st.integers(0, size - 1))
     note = sign(Checkpoint("fedge/run", size, tree.root()).body, "fedge/run", KEY)
-    receipt = Receipt(index, tuple(tree.inclusion(index)), note)
+    receipt = Receipt(index, tuple(tree.inclusion(index)), note, data.draw(st.sampled_from([None, entries[index]])))
     assert parse_receipt(receipt.text) == receipt
     assert verify_receipt(receipt, entries[index], LOG) == receipt.checkpoint
     second = verify.parse_receipt(receipt.text)
-    assert (second.index, second.proof) == (index, receipt.proof)
+    assert (second.index, second.proof, second.entry) == (index, receipt.proof, receipt.entry)
     assert verify.root_of_proof(index, size, leaf_hash(entries[index]), second.proof) == tree.root()
 
 
@@ -285,7 +285,10 @@ RECEIPT = Receipt(3, (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32), NOTE).text
         RECEIPT.replace("index 3", "index 03"),
         RECEIPT.replace("index 3", "index -3"),
         RECEIPT.replace("index 3", "index " + "3" * 5000),
-        RECEIPT.replace("index", "extra aGk=\nindex"),
+        RECEIPT.replace("index", "extra \nindex"),
+        RECEIPT.replace("index", "extra aGl=\nindex"),
+        RECEIPT.replace("index", "extra aGk=\nextra aGk=\nindex"),
+        RECEIPT.replace("index", f"extra {'AAAA' * 21846}\nindex"),
         RECEIPT.replace("index 3\n", "index 3\n\n"),
         RECEIPT.replace("AQEB", "AQEB ", 1),
         RECEIPT.replace("AQEBAQE=\n", "AQEBAQF=\n"),
@@ -295,7 +298,8 @@ RECEIPT = Receipt(3, (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32), NOTE).text
         "",
     ],
     ids=[
-        "another_version", "leading_zero", "negative", "endless_index", "extra_line", "extra_blank_line",
+        "another_version", "leading_zero", "negative", "endless_index", "empty_entry", "lenient_entry", "two_entries",
+        "endless_entry", "extra_blank_line",
         "space_in_base64", "lenient_base64", "short_hash", "too_many_hashes", "no_checkpoint", "empty",
     ],
 )  # fmt: skip
