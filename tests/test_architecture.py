@@ -24,7 +24,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "", "__main__", "cli", "compose", "config", "assemble", "running", "results", "recovered", "artefacts",
-            "tracking", "soundness", "stopping", "check", "storage", "unlearning",
+            "tracking", "soundness", "stopping", "check", "storage",
+            "reconcile", "export", "unlearning",
         }
     ),
 )  # fmt: skip

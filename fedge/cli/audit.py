@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
 from fedge.audit.verify import LIMITS, Unproven, Verification, since, verify_run
+from fedge.cli import entries, evidence
 from fedge.cli.output import Format, FormatOption, console, print_json
 from fedge.encoding import utc_now
 from fedge.errors import AuditError, ConfigError
 
-app = typer.Typer(help="Check a run's log with public keys alone.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check a run's log with public keys alone, read it, and make evidence of it.", no_args_is_help=True
+)
 STYLE = {"PROVEN": "green", "ATTESTED": "cyan", "DECLARED": "magenta", "MISSING": "yellow", "FAILED": "bold red"}
 SHORT = " What is MISSING above was not shown to you."
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
 
 @app.command(epilog="Example:  fedge audit verify runs/RUN --policy policy.txt --not-older-than 24h")
@@ -52,24 +52,6 @@ def _since(text: str | None) -> datetime | None:
         raise ConfigError(f"--not-older-than: {error}") from error
 
 
-@app.command()
-def show(run: RunArgument, output: FormatOption = Format.text) -> None:
-    """List the entries of a log that holds."""
-    found = verify_run(run)
-    if not found.entries:
-        raise AuditError(f"the entries of {run} cannot be read; see: fedge audit verify {run}")
-    if output is Format.json:
-        print_json([{"index": e.index, "event": e.event, "signer": e.signer, **e.payload} for e in found.entries])
-        return
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("entry", "event", "signed by", "time", "round", "outcome"):
-        table.add_column(name)
-    for e in found.entries:
-        said = " ".join(str(e.payload[k]) for k in ("outcome", "reason") if e.payload.get(k))
-        table.add_row(str(e.index), e.event, e.signer, e.payload["at"], str(e.payload.get("round", "")), said)
-    console.print(table)
-
-
 def _print(found: Verification) -> None:
     for check in found.checks:
         style = STYLE[check.grade]
@@ -79,3 +61,17 @@ def _print(found: Verification) -> None:
         console.print(f"  - {limit}", style="dim", soft_wrap=True)
     if found.holds:
         console.print("\n[bold green]The log holds.[/]" + (SHORT if found.verdict == "MISSING" else ""))
+
+
+app.command(epilog="Example:  fedge audit show runs/RUN --client hospital-1 --event data_use --since 24h")(entries.show)
+app.command(epilog="Example:  fedge audit uses runs/* --dataset cancer/hospital-1")(entries.uses)
+app.command(epilog="Example:  fedge audit schema data_use")(entries.schema)
+app.command(epilog="Example:  fedge audit prove runs/RUN 7 --out entry.tlog-proof")(evidence.prove)
+app.command(epilog="Example:  fedge audit receipt entry.tlog-proof --policy policy.txt")(evidence.receipt)
+app.command(epilog="Example:  fedge audit reconcile runs/RUN")(evidence.reconcile)
+app.command(epilog="Example:  fedge audit findings runs/RUN")(evidence.findings)
+app.command(
+    "trust-again",
+    epilog="Example:  fedge audit trust-again runs/RUN/clients/hospital-1 RUN --because 'database restored'",
+)(evidence.trust_again)
+app.command(epilog="Example:  fedge audit export runs/RUN public.zip --zip")(evidence.export)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedge.audit.verify import verify_run
 from fedge.check import check_house
-from fedge.cli.audit import RunArgument
+from fedge.cli.entries import RunArgument
 from fedge.cli.output import Format, FormatOption, console, print_json
 from fedge.errors import AuditError
 from fedge.reports.render import write_report
