@@ -44,7 +44,7 @@ from fedge.rounds.plan import Plan
 from fedge.rounds.sealing import Sealer
 from fedge.rounds.site import Machine, Reached, Server, Site, passed
 from fedge.rounds.state import StateStore
-from fedge.signing import PrivateKey, generate, load_private, save_private
+from fedge.signing import PASSPHRASE, PrivateKey, generate, load_private, save_private
 from fedge.simulation import partition
 from fedge.simulation.permissions import Ground, Shares
 from fedge.simulation.population import Owner, World, site
@@ -90,7 +90,8 @@ def assemble(
     parts = _parts(config, task, data.train)
     combine = aggregation(config.strategy)
     soundness.check_enough(config, len(parts), combine.needs)
-    server_key, log_key = (_kept(folder.server / name) for name in ("server.key", "log.key"))
+    passphrase = os.environ.get(PASSPHRASE)
+    server_key, log_key = (_kept(folder.server / name, passphrase) for name in ("server.key", "log.key"))
     machine = Machine(clock, time.process_time, os.urandom, code_digest())
     world = World(
         task=task,
@@ -100,6 +101,7 @@ def assemble(
         dice=_client_dice(config),
         reached=hooks.client,
         on_read=hooks.on_read,
+        passphrase=passphrase,
     )
     homes = Path(config.population.home) if config.population.home else folder.clients
     owner = _owner(config)
@@ -285,10 +287,10 @@ def _generator(seed: int, *labels: str) -> Generator:
     return np.random.default_rng(int.from_bytes(noise.seeded(seed, *labels).draw(16), "big"))
 
 
-def _kept(path: Path) -> PrivateKey:
+def _kept(path: Path, passphrase: str | None) -> PrivateKey:
     if not path.exists():
-        save_private(generate(os.urandom), path)
-    return load_private(path)
+        save_private(generate(os.urandom), path, passphrase)
+    return load_private(path, passphrase)
 
 
 def permitted(site: Site, purpose: str) -> NDArray[np.int64]:

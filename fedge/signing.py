@@ -23,6 +23,8 @@ from fedge.errors import ParseError, SignatureError, StorageError
 from fedge.files import write_atomically
 
 RandomBytes = Callable[[int], bytes]
+PASSPHRASE = "FEDGE_KEY_PASSPHRASE"
+"""The environment variable that the roof reads the passphrase of key files from, and hands down."""
 
 
 @dataclass(frozen=True)
@@ -91,27 +93,47 @@ def public_key(text: str) -> PublicKey:
     return PublicKey(b64decode(rest))
 
 
-def save_private(key: PrivateKey, path: Path) -> None:
-    """Write `key` as PKCS#8 PEM to a new file that only its owner can read; never over another key."""
-    pem = Ed25519PrivateKey.from_private_bytes(key.seed).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def save_private(key: PrivateKey, path: Path, passphrase: str | None = None) -> None:
+    """Write `key` as PKCS#8 PEM to a new file that only its owner can read; never over another key.
+
+    With a passphrase the file is encrypted, and of no use to whoever copies it.
+    """
     if path.exists():
         raise StorageError(f"cannot write the key file {path}: there is a key already")
-    write_atomically(path, pem, mode=0o600)
+    write_atomically(path, _pem(key, passphrase), mode=0o600)
 
 
-def load_private(path: Path) -> PrivateKey:
-    """Read a key that `save_private` wrote; refuses a file that others may read."""
+def protect_private(path: Path, old: str | None, new: str | None) -> None:
+    """Write the key in `path` anew under passphrase `new` (None: under none); the key stays the same."""
+    write_atomically(path, _pem(load_private(path, old), new), mode=0o600)
+
+
+def _pem(key: PrivateKey, passphrase: str | None) -> bytes:
+    how = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    return Ed25519PrivateKey.from_private_bytes(key.seed).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how
+    )
+
+
+def load_private(path: Path, passphrase: str | None = None) -> PrivateKey:
+    """Read a key that `save_private` wrote; refuses a file that others may read.
+
+    A passphrase given for a key that has none is not used: one passphrase may serve a folder of both.
+    """
     try:
         mode, pem = path.stat().st_mode, path.read_bytes()
     except OSError as error:
         raise StorageError(f"cannot read the key file {path}: {error.strerror}") from error
     if mode & 0o077:
         raise StorageError(f"the key file {path} is open to others; run: chmod 600 {path}")
+    protected = b"ENCRYPTED PRIVATE KEY" in pem
+    if protected and not passphrase:
+        raise StorageError(f"the key file {path} is protected by a passphrase; give it in {PASSPHRASE}")
     try:
-        key = serialization.load_pem_private_key(pem, password=None)
+        key = serialization.load_pem_private_key(pem, password=(passphrase or "").encode() if protected else None)
     except (ValueError, TypeError) as error:
+        if protected:
+            raise StorageError(f"the passphrase does not open the key file {path}, or the file is damaged") from error
         raise ParseError(f"{path} is not a private key in PEM form") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ParseError(f"{path} is not an Ed25519 key")

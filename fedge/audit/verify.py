@@ -653,11 +653,9 @@ def parse_entry(index: int, data: bytes) -> tuple[Entry, Signed]:
 class Speakers:
     """Whose key holds at which entry: folded over the log, one entry after the other."""
 
-    keys: dict[str, Key] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, list[Key]] = field(default_factory=dict)
     retired: dict[str, int] = field(default_factory=dict)
-    revoked: dict[str, int] = field(default_factory=dict)
-    rotations: int = 0
+    revoked: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def key_of(self, entry: Entry, signed: Signed) -> Key:
         """Return the key that must have signed `entry`, then take in what the entry says of keys."""
@@ -666,7 +664,7 @@ class Speakers:
             raise Unproven(f"client {entry.signer!r} speaks without being enrolled")
         if entry.signer in self.retired:
             raise Unproven(f"client {entry.signer!r} speaks after entry {self.retired[entry.signer]} retired it")
-        key = self.keys[entry.signer]
+        key = self.keys[entry.signer][-1]
         if signed.key_id != key.id or (entry.by_client and entry.payload["key"] != key.id):
             raise Unproven(f"signed by key {signed.key_id}; the key of {entry.signer} is {key.id} there")
         self._take_in(entry)
@@ -676,7 +674,7 @@ class Speakers:
         if (entry.event == "run_open") != (entry.index == 0):
             raise Unproven(f"a log begins with run_open and has no other; entry {entry.index} is {entry.event}")
         if entry.index == 0:
-            self._own("server", parse_key(entry.payload["server_key"]))
+            self.keys["server"] = [parse_key(entry.payload["server_key"])]
 
     def _take_in(self, entry: Entry) -> None:
         said, client = entry.payload, entry.payload.get("client", "")
@@ -684,27 +682,33 @@ class Speakers:
             case "client_enrol":
                 if client in self.keys:
                     raise Unproven(f"client {client!r} is enrolled twice, or is called like the server")
-                self._own(client, parse_key(said["key"]))
+                self.keys[client] = [parse_key(said["key"])]
             case "key_rotate":
-                self._own(client, parse_key(said["new_key"]))
-                self.rotations += 1
+                if (fresh := parse_key(said["new_key"])) in self.keys[client]:
+                    raise Unproven(f"{client!r} goes back to a key that it has given up")
+                self.keys[client].append(fresh)
             case "key_revoke":
-                if self.owners.get(said["key"]) != client:
+                if said["key"] not in {key.id for key in self.keys.get(client, [])}:
                     raise Unproven(f"it revokes key {said['key']}, which {client!r} never had")
-                self.revoked[said["key"]] = min(said["from_index"], self.revoked.get(said["key"], said["from_index"]))
+                start = self.revoked.get((client, said["key"]), said["from_index"])
+                self.revoked[client, said["key"]] = min(start, said["from_index"])
             case "client_retire":
                 if client not in self.keys or client in self.retired:
                     raise Unproven(f"it retires {client!r}, which is not enrolled")
                 self.retired[client] = entry.index
 
-    def _own(self, party: str, key: Key) -> None:
-        if key.id in self.owners:
-            raise Unproven(f"{party} takes key {key.id}, which {self.owners[key.id]} has had")
-        self.keys[party], self.owners[key.id] = key, party
+    @property
+    def rotations(self) -> int:
+        """How often a key was changed."""
+        return sum(len(keys) - 1 for keys in self.keys.values())
 
     def active(self) -> set[str]:
         """Return the clients that may still speak: enrolled, not retired, their key not revoked."""
-        return {c for c, k in self.keys.items() if c not in self.retired and k.id not in self.revoked} - {"server"}
+        return {
+            client
+            for client, keys in self.keys.items()
+            if client not in {"server", *self.retired} and (client, keys[-1].id) not in self.revoked
+        }
 
 
 def read_story(raw: Sequence[bytes]) -> tuple[list[Entry], Speakers]:
@@ -863,9 +867,10 @@ def key_life(case: Case) -> str:
     """No statement was made under a key that was revoked; that each key held where it signed is checked before."""
     revoked = case.speakers.revoked
     for entry in case.entries:
-        if entry.by_client and entry.index >= revoked.get(entry.payload["key"], len(case.entries)):
+        start = revoked.get((entry.signer, entry.payload["key"])) if entry.by_client else None
+        if start is not None and entry.index >= start:
             key = entry.payload["key"]
-            raise Unproven(f"entry {entry.index}: {entry.signer} speaks by key {key}, revoked from {revoked[key]} on")
+            raise Unproven(f"entry {entry.index}: {entry.signer} speaks by key {key}, revoked from entry {start} on")
     if not (revoked or case.speakers.rotations or case.speakers.retired):
         return "no key was changed or revoked, no client retired"
     retired = ", ".join(sorted(case.speakers.retired)) or "none"

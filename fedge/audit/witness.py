@@ -50,14 +50,14 @@ class Witness:
     """One witness and the checkpoints it has pinned, by origin, in a Journal."""
 
     def __init__(self, name: str, key: PrivateKey, journal: Journal, clock: Clock) -> None:
-        self._name, self._key, self._journal, self._clock = checked_name(name), key, journal, clock
+        self._name, self.key, self._journal, self._clock = checked_name(name), key, journal, clock
         self._pins: dict[str, Pin] = {}
         self._read = 0
 
     @property
     def vkey(self) -> VerifierKey:
         """The key under which it cosigns."""
-        return VerifierKey(self._name, COSIGNATURE, self._key.public)
+        return VerifierKey(self._name, COSIGNATURE, self.key.public)
 
     def pinned(self, origin: str) -> Pin | None:
         """Return what is pinned for `origin`, or None if it has never seen that log."""
@@ -82,7 +82,7 @@ class Witness:
         with self._journal.transaction():
             self._check(offer, old, proof)
             self._pin(offer)
-        return cosign(note.body, self._name, self._key, self._clock()).line
+        return cosign(note.body, self._name, self.key, self._clock()).line
 
     def _check(self, offer: Pin, old: int, proof: Sequence[bytes]) -> None:
         pin, offered = self.pinned(offer.checkpoint.origin), offer.checkpoint

@@ -1,4 +1,4 @@
-"""The command line: `fedge run`, `demo`, `audit`, `budget`, `consent`, `report`, `check`.
+"""The command line: `fedge run`, `demo`, `audit`, `budget`, `consent`, `keys`, `report`, `check`.
 
 Every mistake of a user ends as one paragraph on stderr and the exit code of its error class; a traceback
 means a fault of fedge. `FEDGE_TRACE=1` shows it for every error.

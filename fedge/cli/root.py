@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fedge import __version__
-from fedge.cli import approve, audit, budget, consent, erase, report, run
+from fedge.cli import approve, audit, budget, consent, erase, keys, report, run
 
 app = typer.Typer(
     name="fedge",
@@ -39,5 +39,6 @@ consent.app.command(
 )(erase.erase_command)
 app.add_typer(consent.app, name="consent")
 app.command("approve", epilog="Example:  fedge approve runs/RUN/clients/hospital-1 --show")(approve.approve_command)
+app.add_typer(keys.app, name="keys")
 app.command("report")(report.report_command)
 app.command("check")(report.check_command)

@@ -1,4 +1,4 @@
-"""What the log says to the server: who is enrolled, where each client's chain ends, which round was closed last.
+"""What the log says to the server: who may speak by which key, where each chain ends, which round was closed last.
 
 One fold over entries, at start and at every append: after a restart the server knows exactly what it knew before.
 """
@@ -8,22 +8,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedge.audit.leaves import ClientEnrol, ClientLeaf, Leaf, RoundClose, RunClose, RunOpen, RunResumed, decode, encode
+from fedge.audit.leaves import (
+    ClientEnrol,
+    ClientLeaf,
+    ClientRetire,
+    KeyRevoke,
+    KeyRotate,
+    Leaf,
+    RoundClose,
+    RunClose,
+    RunOpen,
+    RunResumed,
+    decode,
+    encode,
+)
 from fedge.audit.log import AuditLog
 from fedge.audit.note import verifier_key
-from fedge.audit.trust import Trust
+from fedge.audit.trust import Trust, majority
 from fedge.encoding import digest
 from fedge.errors import ParseError
 from fedge.ids import ClientId, client_id
-from fedge.signing import PrivateKey
+from fedge.signing import PrivateKey, PublicKey, public_key
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Where a client's statements stand in the log: entry numbers in order, and the digest of the last."""
+    """Where a client's statements stand in the log: entry numbers in order, and the digest of each.
 
+    `keys` are all that have spoken for it, the last of them now.
+    """
+
+    keys: tuple[PublicKey, ...]
     entries: tuple[int, ...] = ()
-    last: str | None = None
+    digests: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> PublicKey:
+        """The key that speaks for the client now."""
+        return self.keys[-1]
+
+    @property
+    def last(self) -> str | None:
+        """The digest of the last statement, which the next one must name."""
+        return self.digests[-1] if self.digests else None
 
 
 class Book:
@@ -36,18 +63,24 @@ class Book:
         self.finished = False
         self.resumed = 0
         self._enrolled: dict[ClientId, ClientEnrol] = {}
+        self._silenced: set[ClientId] = set()
         self._chains: dict[ClientId, Chain] = {}
         for index, entry in log.each():
             self._fold(index, entry)
 
     @property
     def enrolled(self) -> Mapping[ClientId, ClientEnrol]:
-        """Every client that the log knows, by name."""
+        """Every client that the log has ever known, by name."""
         return self._enrolled
 
+    @property
+    def active(self) -> Mapping[ClientId, ClientEnrol]:
+        """The clients that may speak: enrolled, not retired, and their key not revoked."""
+        return {c: e for c, e in self._enrolled.items() if c not in self._silenced}
+
     def chain(self, client: ClientId) -> Chain:
-        """Return where the client's statements stand."""
-        return self._chains.get(client, Chain())
+        """Return where an enrolled client's statements stand."""
+        return self._chains[client]
 
     def append(self, leaves: Sequence[Leaf], statements: Sequence[bytes] = ()) -> None:
         """Append the clients' `statements` as they came, then the server's `leaves`, all or none."""
@@ -57,15 +90,20 @@ class Book:
             self._fold(index, entry)
 
     def trust(self) -> Trust:
-        """Return the policy file of this log: its key, its witnesses by organisation, its quorum."""
+        """Return the policy file of this log: its key, its witnesses by organisation, its quorum.
+
+        Who may no longer speak vouches for nothing either; the quorum stays at least what the opening promised, so that
+        nobody can lower it by sending witnesses away.
+        """
         if self.opening is None:
             raise ParseError("the log is not open")
-        keys = {c: verifier_key(e.witness_key) for c, e in self._enrolled.items()}
+        keys = {c: verifier_key(e.witness_key) for c, e in self.active.items()}
+        organisations = {keys[c].name: e.organisation for c, e in self.active.items()}
         return Trust(
             log=self.log.vkey,
             witnesses={key.name: key for key in keys.values()},
-            organisations={keys[c].name: e.organisation for c, e in self._enrolled.items()},
-            quorum=self.opening.quorum,
+            organisations=organisations,
+            quorum=max(self.opening.quorum, majority(len(set(organisations.values())))),
         )
 
     def _fold(self, index: int, entry: bytes) -> None:
@@ -75,6 +113,11 @@ class Book:
                 self.opening = leaf
             case ClientEnrol():
                 self._enrolled[client_id(leaf.client)] = leaf
+                self._chains[client_id(leaf.client)] = Chain((public_key(leaf.key),))
+            case KeyRevoke() if leaf.key == self.chain(client_id(leaf.client)).key.key_id:
+                self._silenced.add(client_id(leaf.client))
+            case ClientRetire():
+                self._silenced.add(client_id(leaf.client))
             case RoundClose():
                 self.closed, self.resumed = leaf, 0
             case RunResumed():
@@ -83,4 +126,6 @@ class Book:
                 self.finished = True
         if isinstance(leaf, ClientLeaf):
             client = client_id(leaf.client)
-            self._chains[client] = Chain((*self.chain(client).entries, index), digest(entry))
+            chain = self.chain(client)
+            keys = (*chain.keys, public_key(leaf.new_key)) if isinstance(leaf, KeyRotate) else chain.keys
+            self._chains[client] = Chain(keys, (*chain.entries, index), (*chain.digests, digest(entry)))

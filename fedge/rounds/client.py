@@ -45,6 +45,7 @@ from fedge.rounds.statement import (
     Result,
     data_use,
     erasure,
+    rotation,
     size_in_bytes,
     subject_commitment,
     withdrawal,
@@ -107,6 +108,7 @@ def _again(site: Site, order: WorkOrder) -> Parcel | None:
 
 def _work(site: Site, order: WorkOrder, model: Params) -> Parcel:
     begun = Begun(site.machine.clock(), site.machine.cpu_seconds(), size_in_bytes(model))
+    _change_key(site, order, begun)
     _state_withdrawals(site, order, begun)
     _state_erasures(site, order, begun)
     try:
@@ -202,6 +204,19 @@ def _say(site: Site, order: WorkOrder, result: Result, begun: Begun) -> tuple[An
 def _parcel(site: Site, order: WorkOrder, tensors: Params) -> Parcel:
     """Return all statements that the server has not yet proved to have logged, and the tensors of the last."""
     return Parcel(tuple(a.leaf_bytes for a in site.memory.unreceipted(order.run)), tensors)
+
+
+def _change_key(site: Site, order: WorkOrder, begun: Begun) -> None:
+    """Change to the key that the owner wants, if any: stated in every run first (see `rounds.keys`), then in place."""
+    fresh = site.keys.wanted()
+    if fresh is None:
+        return
+    for run in dict.fromkeys([*site.memory.runs(), order.run]):
+        if site.memory.answer_to(run, fresh.public.text) is None:
+            round_ = order.round if run == order.run else site.memory.answers(run)[-1].round
+            site.memory.keep(rotation(site, run, round_, fresh.public, begun.at), None)
+    site.reached("rotated")
+    site.keys.switch()
 
 
 def _state_withdrawals(site: Site, order: WorkOrder, begun: Begun) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from fedge.audit.checkpoint import Checkpoint, parse_body
+from fedge.audit.forms import check
 from fedge.audit.leaves import ClientEnrol, Leaf
-from fedge.audit.note import VerifierKey, parse, verify
+from fedge.audit.note import COSIGNATURE, VerifierKey, parse, verifier_key, verify
 from fedge.audit.trust import majority
 from fedge.encoding import Clock, timestamp
 from fedge.errors import AuditError, FedgeError, RoundError
@@ -19,7 +20,7 @@ from fedge.rounds.messages import Enrolment, Fleet, Hello, Parcel, Work, WorkOrd
 from fedge.rounds.plan import Plan
 from fedge.rounds.state import State
 from fedge.rounds.tally import Tally, tally
-from fedge.signing import PrivateKey, public_key
+from fedge.signing import PrivateKey
 
 ORDER_LIFETIME = timedelta(hours=1)
 
@@ -38,17 +39,17 @@ class Exchange:
     def enrol(self) -> list[Leaf]:
         """Return the first entries of a log: the opening, and every client that can be reached.
 
-        Raises RoundError if they are fewer than the plan needs, LogConflictError as `greet` does.
+        Raises RoundError if they are fewer than the plan needs or two name one witness, LogConflictError as `greet`.
         """
         opening, enrolments = self.plan.opening, self.greet()
         if len(enrolments) < self.plan.minimum_clients:
             raise RoundError(
                 f"{len(enrolments)} clients have enrolled, at least {self.plan.minimum_clients} are needed"
             )
+        _check_own_witnesses(enrolments)
         now = timestamp(self.clock())
         quorum = majority(len({e.organisation for e in enrolments}))
-        joined = [ClientEnrol(opening.run, now, e.client, e.key, e.witness_key, e.organisation) for e in enrolments]
-        return [replace(opening, quorum=quorum), *joined]
+        return [replace(opening, quorum=quorum), *(_joins(opening.run, now, e) for e in enrolments)]
 
     def greet(self) -> list[Enrolment]:
         """Say hello to everyone and return who answered.
@@ -68,8 +69,8 @@ class Exchange:
         return enrolments
 
     def reachable(self) -> list[ClientId]:
-        """Return the enrolled clients that can be reached now, sorted."""
-        return sorted(c for c in self.fleet.roster() if c in self.book.enrolled)
+        """Return the clients that may speak and can be reached now, sorted."""
+        return sorted(c for c in self.fleet.roster() if c in self.book.active)
 
     def ask(
         self,
@@ -85,10 +86,7 @@ class Exchange:
         parcels = {c: Parcel((sign(order, self.key),), state.params) for c, order in orders.items()}
         answers = self.fleet.dispatch("work", parcels)
         self.reached("answered")
-        return [
-            tally(orders[c], answers.get(c), public_key(self.book.enrolled[c].key), self.book.chain(c), like)
-            for c in sorted(asked)
-        ]
+        return [tally(orders[c], answers.get(c), self.book.chain(c), like) for c in sorted(asked)]
 
     def _order(
         self, work: Work, round_: int, client: ClientId, model: str, recipe: Mapping[str, object], cohort_size: int
@@ -126,6 +124,26 @@ def _signed(note: str | None, log: VerifierKey) -> Checkpoint | None:
 def _enrolment(client: ClientId, parcel: Parcel) -> Enrolment | None:
     try:
         enrolment = read_enrolment(only_statement(parcel))
+        check(ClientEnrol, _joins("", "1970-01-01T00:00:00.000Z", enrolment))
+        witness = verifier_key(enrolment.witness_key)
     except FedgeError:
-        return None
-    return enrolment if enrolment.client == client else None
+        return None  # not what an entry of the log could hold
+    return enrolment if enrolment.client == client and witness.kind == COSIGNATURE else None
+
+
+def _joins(run: str, at: str, said: Enrolment) -> ClientEnrol:
+    return ClientEnrol(run, at, said.client, said.key, said.witness_key, said.organisation)
+
+
+def _check_own_witnesses(enrolments: Sequence[Enrolment]) -> None:
+    """Raise RoundError if a client names another's witness: one would vouch for two, and nobody can say whose it is."""
+    owners: dict[bytes | str, str] = {}
+    for enrolment in enrolments:
+        witness = verifier_key(enrolment.witness_key)
+        for mark in (witness.name, witness.key.raw):
+            if mark in owners:
+                raise RoundError(
+                    f"clients {owners[mark]} and {enrolment.client} name the same witness {witness.name}; each needs "
+                    "its own: make a new witness.key for the one that it does not belong to"
+                )
+            owners[mark] = enrolment.client

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedge.audit.checkpoint import check_cosignature
-from fedge.audit.note import Note, Signature, parse, verifier_key
+from fedge.audit.note import Note, Signature, VerifierKey, parse, verifier_key
 from fedge.encoding import Clock, b64encode, timestamp
 from fedge.errors import AuditError, FedgeError
 from fedge.ids import ClientId
 from fedge.rounds.book import Book
 from fedge.rounds.messages import Fleet, Parcel, SealAnswer, SealRequest, only_statement, read, sign
-from fedge.signing import PrivateKey, public_key
+from fedge.signing import PrivateKey
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Sealer:
         Raises AuditError, naming each witness's reason, if too few cosign.
         """
         note = self.book.log.signed_checkpoint()
-        answers = self._ask(fleet, round_, note, self.book.enrolled)
+        answers = self._ask(fleet, round_, note, self.book.active)
         behind = [c for c, a in answers.items() if a.refusal and a.pinned_size != self.pinned.get(c, 0)]
         if behind:  # what we believed of their pins was wrong (a restart): serve them from where they stand
             self.pinned |= {client: answers[client].pinned_size for client in behind}
@@ -54,7 +54,7 @@ class Sealer:
         signatures = self._verified(note, answers)
         trust = self.book.trust()
         if len(trust.vouching(s.name for s in signatures.values())) < trust.quorum:
-            raise AuditError(_too_few(len(signatures), trust.quorum, self.book.enrolled, answers))
+            raise AuditError(_too_few(len(signatures), trust.quorum, self.book.active, answers))
         lines = tuple(signatures[c] for c in sorted(signatures))
         self.reached("cosigned")
         self.book.log.publish(self.audit, note.with_signatures(lines), trust, self.reached)
@@ -67,11 +67,13 @@ class Sealer:
         answers: dict[ClientId, SealAnswer] = {}
         for client, parcel in fleet.dispatch("seal", parcels).items():
             try:
-                key = public_key(self.book.enrolled[client].key)
-                answers[client] = read(SealAnswer, only_statement(parcel), key)
+                answers[client] = read(SealAnswer, only_statement(parcel), self._witness(client).key)
             except FedgeError:
                 continue  # not the client's own words: it has said nothing
         return answers
+
+    def _witness(self, client: ClientId) -> VerifierKey:
+        return verifier_key(self.book.enrolled[client].witness_key)
 
     def _request(self, client: ClientId, round_: int, note: Note) -> SealRequest:
         old = min(self.pinned.get(client, 0), self.book.log.size)
@@ -95,7 +97,7 @@ class Sealer:
                 continue
             try:
                 (signature,) = parse(note.body + "\n" + answer.cosignature).signatures
-                check_cosignature(note.body, signature, verifier_key(self.book.enrolled[client].witness_key))
+                check_cosignature(note.body, signature, self._witness(client))
             except (AuditError, ValueError):
                 continue
             verified[client] = signature

@@ -21,6 +21,7 @@ from fedge.privacy.ledger import Ledger
 from fedge.privacy.noise import Dice
 from fedge.rounds.approval import Approvals, Cohort
 from fedge.rounds.findings import Findings
+from fedge.rounds.keys import ClientKey
 from fedge.rounds.memory import Memory
 from fedge.signing import PrivateKey, PublicKey, RandomBytes
 
@@ -89,7 +90,7 @@ class Site:
 
     client: ClientId
     organisation: str
-    key: PrivateKey
+    keys: ClientKey
     subjects: SubjectKeys
     approvals: Approvals
     witness: Witness
@@ -109,6 +110,11 @@ class Site:
     faults: Path
     reached: Reached = passed
     on_read: OnRead | None = None
+
+    @property
+    def key(self) -> PrivateKey:
+        """The key that signs the client's statements now."""
+        return self.keys.current
 
     def holding(self, work: str) -> Holding:
         """Return the data set that `work` reads: records for evaluation are never trained on."""

@@ -14,6 +14,7 @@ from fedge.audit.leaves import (
     Digests,
     ErasureEffective,
     ExactCounts,
+    KeyRotate,
     Permission,
     PrivacySpend,
     Resources,
@@ -34,6 +35,7 @@ from fedge.rounds.job import Job
 from fedge.rounds.memory import Answer, bitmap
 from fedge.rounds.messages import WorkOrder
 from fedge.rounds.site import Holding, Site
+from fedge.signing import PublicKey
 
 ENGINE = "fedge-permissions/1"
 MODELS_NAMED = 600
@@ -154,6 +156,21 @@ def erasure(site: Site, order: WorkOrder, done: Erasure, models: tuple[str, ...]
         models=models,
     )
     return Answer(order.run, "erasure", order.round, leaf.seq, done.commitment, b64encode(encode(leaf, site.key)))
+
+
+def rotation(site: Site, run: str, round_: int, fresh: PublicKey, now: datetime) -> Answer:
+    """Return the client's last entry under its present key: `fresh` speaks for it from the next one on."""
+    leaf = KeyRotate(
+        run=run,
+        at=timestamp(now),
+        client=site.client,
+        key=site.key.public.key_id,
+        seq=len(site.memory.answers(run)),
+        previous=site.memory.previous(run),
+        new_key=fresh.text,
+        reason="owner",
+    )
+    return Answer(run, "rotation", round_, leaf.seq, fresh.text, b64encode(encode(leaf, site.key)))
 
 
 def subject_commitment(site: Site, run: str, event: PermissionEvent) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedge import params as parameters
-from fedge.audit.leaves import ClientLeaf, DataUse, decode
+from fedge.audit.leaves import ClientLeaf, DataUse, KeyRotate, decode
 from fedge.encoding import digest
 from fedge.errors import AuditError, RoundError
 from fedge.ids import ClientId
@@ -20,7 +20,7 @@ from fedge.params import Params
 from fedge.rounds.book import Chain
 from fedge.rounds.messages import PUBLIC_SIZE, Parcel, WorkOrder
 from fedge.rounds.record import Outcome, Participation
-from fedge.signing import PublicKey, unseal
+from fedge.signing import public_key, unseal
 
 MAX_STATEMENTS = 1000
 
@@ -39,13 +39,13 @@ class Tally:
     update: str | None = None
 
 
-def tally(order: WorkOrder, parcel: Parcel | None, key: PublicKey, chain: Chain, like: Params) -> Tally:
+def tally(order: WorkOrder, parcel: Parcel | None, chain: Chain, like: Params) -> Tally:
     """Return what the answer of the client that `order` names counts for; `like` has the shapes that are expected."""
     client = ClientId(order.client)
     if parcel is None:
         return Tally(Participation(client, "silent"))
     try:
-        statements, use = _statements(order, parcel, key, chain)
+        statements, use = _statements(order, parcel, chain)
     except (AuditError, RoundError):
         return Tally(Participation(client, "rejected", "bad_statement"))
     if use.outcome != "submitted":
@@ -58,25 +58,34 @@ def tally(order: WorkOrder, parcel: Parcel | None, key: PublicKey, chain: Chain,
     return Tally(_part(client, "accepted", None, use), statements, tensors, size, use.update)
 
 
-def _statements(order: WorkOrder, parcel: Parcel, key: PublicKey, chain: Chain) -> tuple[tuple[bytes, ...], DataUse]:
-    """Return the statements that are new to the log, and the one that answers `order`."""
+def _statements(order: WorkOrder, parcel: Parcel, chain: Chain) -> tuple[tuple[bytes, ...], DataUse]:
+    """Return the statements that are new to the log, and the one that answers `order`.
+
+    A statement that changes the client's key is followed by those of the new one; a key that was given up stays so.
+    """
     if not 0 < len(parcel.statements) <= MAX_STATEMENTS:
         raise RoundError("an answer holds at least one statement")
     fresh: list[bytes] = []
-    last, answering = chain.last, None
+    last, keys, answering = chain.last, chain.keys, None
     for statement in parcel.statements:
         leaf, envelope = decode(statement)
-        unseal(envelope, envelope.payload_type, key)
         if not isinstance(leaf, ClientLeaf) or (leaf.run, leaf.client) != (order.run, order.client):
             raise RoundError("a statement speaks for another run or another client")
         if isinstance(leaf, DataUse) and leaf.order == order.substance:
             answering = leaf
-        if leaf.seq < len(chain.entries):
-            continue  # the log has it already: the client had no receipt yet
-        if leaf.seq != len(chain.entries) + len(fresh) or leaf.previous != last:
-            raise RoundError("the client's chain of statements has a gap")
+        if leaf.seq < len(chain.entries):  # the log has it already: the client had no receipt yet
+            if digest(statement) != chain.digests[leaf.seq]:
+                raise RoundError("the client has stated something else in this place before")
+            continue
+        unseal(envelope, envelope.payload_type, keys[-1])
+        if leaf.key != keys[-1].key_id or leaf.seq != len(chain.entries) + len(fresh) or leaf.previous != last:
+            raise RoundError("the client's chain of statements has a gap, or names another key")
         fresh.append(statement)
         last = digest(statement)
+        if isinstance(leaf, KeyRotate):
+            if (fresh_key := public_key(leaf.new_key)) in keys:
+                raise RoundError("the client goes back to a key that it has given up")
+            keys = (*keys, fresh_key)
     if answering is None:
         raise RoundError("no statement answers the order")
     return tuple(fresh), answering

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fedge.audit.note import parse
+from fedge.audit.proof import Receipt as Proof
 from fedge.audit.proof import parse_receipt, verify_receipt
 from fedge.audit.witness import ContradictionError, Pin
 from fedge.encoding import b64decode, b64encode, timestamp
@@ -43,7 +44,8 @@ def vouch(site: Site, parcel: Parcel) -> Parcel:
         refusal = str(error)
     pin = site.witness.pinned(site.server.log_of(request.run).name)
     size = pin.checkpoint.size if pin else 0
-    return Parcel((sign(SealAnswer(site.client, request.round, cosignature, refusal, size), site.key),))
+    answer = SealAnswer(site.client, request.round, cosignature, refusal, size)
+    return Parcel((sign(answer, site.witness.key),))  # as a witness: its key does not change with the client's
 
 
 def _cosign(site: Site, request: SealRequest) -> str:
@@ -56,10 +58,17 @@ def _cosign(site: Site, request: SealRequest) -> str:
     offer, proof = Pin(request.checkpoint, request.issued), [b64decode(h) for h in request.consistency]
     with site.witness.transaction():  # the pin and the receipts under it stand or fall together
         cosignature = site.witness.add_checkpoint(offer, log, request.old_size, proof)
-        site.memory.receive([Receipt(request.run, seq, text) for seq, text in proved.items()])
+        receipts = {seq: _cosigned(receipt, cosignature).text for seq, receipt in proved.items()}
+        site.memory.receive([Receipt(request.run, seq, text) for seq, text in receipts.items()])
     site.reached("pinned")
-    lay_out_receipts(site, request.run, proved)
+    lay_out_receipts(site, request.run, receipts)
     return cosignature
+
+
+def _cosigned(receipt: Proof, cosignature: str) -> Proof:
+    """Return the receipt with this witness's own cosignature: it shows when the entry was in the log at the latest."""
+    (signature,) = parse(receipt.note.body + "\n" + cosignature).signatures
+    return replace(receipt, note=receipt.note.with_signatures((signature,)))
 
 
 def lay_out_receipts(site: Site, run: str, receipts: Mapping[int, str]) -> None:
@@ -75,10 +84,10 @@ def lay_out_receipts(site: Site, run: str, receipts: Mapping[int, str]) -> None:
             write_atomically(path, whole.text.encode(), durable=False)
 
 
-def _proved(site: Site, request: SealRequest) -> Mapping[int, str]:
+def _proved(site: Site, request: SealRequest) -> Mapping[int, Proof]:
     """Return the receipts in `request`, by statement, each verified under the very checkpoint that is to be signed."""
     answers, body = site.memory.answers(request.run), parse(request.checkpoint).body
-    proved: dict[int, str] = {}
+    proved: dict[int, Proof] = {}
     for key, text in request.receipts.items():
         if not key.isdecimal() or int(key) >= len(answers):
             raise ProofError(f"a receipt for statement {key!r}, which this client never made")
@@ -86,5 +95,5 @@ def _proved(site: Site, request: SealRequest) -> Mapping[int, str]:
         verify_receipt(receipt, answers[int(key)].leaf_bytes, site.server.log_of(request.run))
         if receipt.note.body != body:
             raise ProofError(f"the receipt of statement {key} is under another checkpoint")
-        proved[int(key)] = text
+        proved[int(key)] = receipt
     return proved

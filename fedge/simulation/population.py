@@ -8,7 +8,7 @@ holds which record, who refused. What must be secret is not: keys and pseudonyms
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,9 @@ from fedge.rounds.approval import cohort
 from fedge.rounds.erasure import Stores
 from fedge.rounds.findings import Findings
 from fedge.rounds.folder import ClientFolder
+from fedge.rounds.keys import ClientKey
 from fedge.rounds.site import Holding, Machine, Reached, Server, Site, passed
-from fedge.signing import PrivateKey, RandomBytes, generate, load_private, save_private
+from fedge.signing import RandomBytes, generate, load_private, save_private
 from fedge.simulation import permissions
 from fedge.simulation.permissions import Ground, Shares
 
@@ -58,7 +59,10 @@ class Owner:
 
 @dataclass(frozen=True)
 class World:
-    """What all simulated clients share: the task, the server they work for, the machine, the seeds."""
+    """What all simulated clients share: the task, the server they work for, the machine, the seeds.
+
+    `passphrase` opens their key files.
+    """
 
     task: Task
     server: Server
@@ -67,6 +71,7 @@ class World:
     dice: Callable[[ClientId, str, int], Dice]
     reached: Callable[[ClientId], Reached] = lambda _client: passed
     on_read: Callable[[ClientId], OnRead | None] = lambda _client: None
+    passphrase: str | None = field(default=None, repr=False)
 
 
 def site(world: World, owner: Owner, name: str, records: Records, folder: ClientFolder, receipts: Path) -> Site:
@@ -88,13 +93,14 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
         _holding(world, lineage, part, stores, owner.facts)
         for lineage, part in ((_lineage(world.task, client), training), (_evaluation(world.task, client), evaluation))
     ]
+    witness_key = load_private(_kept_key(folder.witness_key, world), world.passphrase)
     return Site(
         client=client,
         organisation=name,
-        key=_kept_key(folder.key, random_bytes),
+        keys=ClientKey(_kept_key(folder.key, world), world.passphrase),
         subjects=stores.subjects,
         approvals=stores.approvals,
-        witness=Witness(f"{name}-witness", _kept_key(folder.witness_key, random_bytes), stores.pins, clock),
+        witness=Witness(f"{name}-witness", witness_key, stores.pins, clock),
         server=world.server,
         task=world.task,
         task_digest=world.task.digest(),
@@ -174,10 +180,10 @@ def _evaluation(task: Task, client: ClientId) -> Lineage:
     return Lineage(f"{task.name}/{client}/evaluation")
 
 
-def _kept_key(path: Path, random_bytes: RandomBytes) -> PrivateKey:
+def _kept_key(path: Path, world: World) -> Path:
     if not path.exists():
-        save_private(generate(random_bytes), path)
-    return load_private(path)
+        save_private(generate(world.machine.random_bytes), path, world.passphrase)
+    return path
 
 
 def _kept_secret(path: Path, random_bytes: RandomBytes) -> bytes:

@@ -63,7 +63,7 @@ def request(house: Assembled, tree: Tree, old: int = 0) -> Parcel:
 
 
 def said(site: Site, parcel: Parcel) -> SealAnswer:
-    return read(SealAnswer, only_statement(client.answer(site, "seal", parcel)), site.key.public)
+    return read(SealAnswer, only_statement(client.answer(site, "seal", parcel)), site.witness.key.public)
 
 
 def other_past(house: Assembled, size: int) -> Tree:
