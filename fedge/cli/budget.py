@@ -21,7 +21,9 @@ from fedge.privacy.budget import Budget
 from fedge.privacy.ledger import Ledger
 from fedge.rounds.folder import ClientFolder
 
-app = typer.Typer(help="The privacy budget of each data set: its owner's, across runs.", no_args_is_help=True)
+app = typer.Typer(
+    help="The privacy budget of each data set: its owner's, across runs.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command(epilog="Example:  fedge budget show runs/RUN")

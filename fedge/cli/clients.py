@@ -1,14 +1,26 @@
-"""Which client folders a path means: one client's, a run's, or a home of many."""
+"""Which client folders a path means: one client's, a run's, or a home of many; and how commands name a person."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from fedge import compose
 from fedge.errors import ConfigError, PermissionRecordError, StorageError
 from fedge.rounds.erasure import Stores, open_stores
 from fedge.rounds.folder import ClientFolder, RunFolder
+
+ClientArgument = Annotated[Path, typer.Argument(metavar="CLIENT", help="One client's folder.")]
+SubjectArgument = Annotated[
+    str, typer.Argument(metavar="SUBJECT", help="A pseudonym (p-…), or with --identifier a name.")
+]
+PurposeOption = Annotated[list[str], typer.Option("--purpose", "-p", help="A purpose or its public code; may repeat.")]
+IdentifierOption = Annotated[
+    bool, typer.Option("--identifier", help="SUBJECT is the person's identifier, not a pseudonym.")
+]
 
 
 def client_folders(path: Path) -> dict[str, ClientFolder]:

@@ -12,7 +12,15 @@ import typer
 from rich import box
 from rich.table import Table
 
-from fedge.cli.clients import one_client, stores_of
+from fedge.cli.clients import (
+    ClientArgument,
+    IdentifierOption,
+    PurposeOption,
+    SubjectArgument,
+    one_client,
+    stores_of,
+)
+from fedge.cli.erase import erase_command
 from fedge.cli.output import Format, FormatOption, console, print_json
 from fedge.consent.grants import EVERYONE, PermissionEvent, Reason
 from fedge.consent.importing import take
@@ -24,16 +32,12 @@ from fedge.errors import PermissionRecordError
 from fedge.journal import SqliteJournal
 from fedge.rounds.folder import ClientFolder
 
-app = typer.Typer(help="Permissions of the people whose records a client holds.", no_args_is_help=True)
-
-ClientArgument = Annotated[Path, typer.Argument(metavar="CLIENT", help="One client's folder.")]
-SubjectArgument = Annotated[
-    str, typer.Argument(metavar="SUBJECT", help="A pseudonym (p-…), or with --identifier a name.")
-]
-PurposeOption = Annotated[list[str], typer.Option("--purpose", "-p", help="A purpose or its public code; may repeat.")]
-IdentifierOption = Annotated[
-    bool, typer.Option("--identifier", help="SUBJECT is the person's identifier, not a pseudonym.")
-]
+app = typer.Typer(
+    help="Permissions of the people whose records a client holds.", no_args_is_help=True, add_completion=False
+)
+app.command("erase", epilog="Example:  fedge consent erase runs/RUN/clients/hospital-1 patient-00042 --identifier")(
+    erase_command
+)
 
 
 @app.command(epilog="Example:  fedge consent grant runs/RUN/clients/hospital-1 p-0123456789abcdef -p health-research")

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fedge.cli.clients import one_client, person, stores_of
-from fedge.cli.consent import ClientArgument, IdentifierOption, SubjectArgument
+from fedge.cli.clients import ClientArgument, IdentifierOption, SubjectArgument, one_client, person, stores_of
 from fedge.cli.output import console
 from fedge.encoding import utc_now
 from fedge.rounds import erasure

@@ -22,7 +22,9 @@ from fedge.rounds.keys import ask_for_change
 from fedge.signing import PASSPHRASE, PublicKey, load_private, protect_private
 from fedge.storage import journal_of
 
-app = typer.Typer(help="Keys of clients and servers: show, change, protect, revoke.", no_args_is_help=True)
+app = typer.Typer(
+    help="Keys of clients and servers: show, change, protect, revoke.", no_args_is_help=True, add_completion=False
+)
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="A client's folder, or a run's.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a stopped run.")]

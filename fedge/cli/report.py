@@ -12,7 +12,10 @@ from fedge.rounds.folder import RunFolder
 
 
 def report_command(run: RunArgument) -> None:
-    """Write the report of a run anew, from its log alone. Exit code 7 if the log does not hold; the report says why."""
+    """Write the report of a run anew, from its log alone.
+
+    Exit code 7 if the log does not hold; the report says why.
+    """
     found = verify_run(run)
     write_report(RunFolder(run), found)
     console.print(str(RunFolder(run).report), soft_wrap=True)
@@ -21,7 +24,10 @@ def report_command(run: RunArgument) -> None:
 
 
 def check_command(run: RunArgument, output: FormatOption = Format.text) -> None:
-    """Check what must hold after any crash: no refund, no fork, nothing released that is not in the log."""
+    """Check what must hold after any crash.
+
+    No refund, no fork, nothing released that is not in the log. Exit code 7 if a promise is broken.
+    """
     promises = check_house(run)
     if output is Format.json:
         print_json([{"promise": p.name, "kept": p.kept, "text": p.text} for p in promises])

@@ -7,16 +7,55 @@ from typing import Annotated
 import typer
 
 from fedge import __version__
-from fedge.cli import approve, audit, budget, consent, erase, keys, report, run
+from fedge.cli.lazy import SETTINGS, Lazy, group
+
+RUN_EXAMPLES = """Examples:
+
+  fedge run
+  fedge run task=digits privacy.epsilon=4 strategy=fedadam rounds=20
+  fedge run task=heart task.folder=PATH
+  fedge run --multirun seed=1,2,3 privacy.epsilon=1,4
+  fedge run --cfg job task=digits
+  fedge run resume=runs/RUN
+"""
+
+COMMANDS = {
+    "run": Lazy(
+        "fedge.cli.run",
+        "run_command",
+        "Run federated learning, or go on with a stopped run (resume=FOLDER).",
+        RUN_EXAMPLES,
+    ),
+    "demo": Lazy(
+        "fedge.cli.run",
+        "demo_command",
+        "Five hospitals train one model on real patients, privately, under permissions, with a log.",
+    ),
+    "audit": Lazy(
+        "fedge.cli.audit", "app", "Check a run's log with public keys alone, read it, and make evidence of it."
+    ),
+    "budget": Lazy("fedge.cli.budget", "app", "The privacy budget of each data set: its owner's, across runs."),
+    "consent": Lazy("fedge.cli.consent", "app", "Permissions of the people whose records a client holds."),
+    "approve": Lazy(
+        "fedge.cli.approve",
+        "approve_command",
+        "Approve the records that a client was found to hold, after showing how many were added, changed or are gone.",
+        "Example:  fedge approve runs/RUN/clients/hospital-1 --show",
+    ),
+    "keys": Lazy("fedge.cli.keys", "app", "Keys of clients and servers: show, change, protect, revoke."),
+    "report": Lazy("fedge.cli.report", "report_command", "Write the report of a run anew, from its log alone."),
+    "check": Lazy("fedge.cli.report", "check_command", "Check what must hold after any crash."),
+}
 
 app = typer.Typer(
     name="fedge",
+    cls=group(COMMANDS),
     help="Privacy-first federated learning: permission per record, a budget the client owns, a log nobody rewrites.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=SETTINGS,
 )
 
 
@@ -28,17 +67,3 @@ def root(
     if version:
         typer.echo(__version__)
         raise typer.Exit
-
-
-app.command("run", epilog=run.RUN_EXAMPLES)(run.run_command)
-app.command("demo")(run.demo_command)
-app.add_typer(audit.app, name="audit")
-app.add_typer(budget.app, name="budget")
-consent.app.command(
-    "erase", epilog="Example:  fedge consent erase runs/RUN/clients/hospital-1 patient-00042 --identifier"
-)(erase.erase_command)
-app.add_typer(consent.app, name="consent")
-app.command("approve", epilog="Example:  fedge approve runs/RUN/clients/hospital-1 --show")(approve.approve_command)
-app.add_typer(keys.app, name="keys")
-app.command("report")(report.report_command)
-app.command("check")(report.check_command)

@@ -19,16 +19,6 @@ from fedge.privacy.accountant import STATEMENT
 from fedge.rounds.folder import RunFolder
 from fedge.running import Result
 
-RUN_EXAMPLES = """Examples:
-
-  fedge run
-  fedge run task=digits privacy.epsilon=4 strategy=fedadam rounds=20
-  fedge run task=heart task.folder=PATH
-  fedge run --multirun seed=1,2,3 privacy.epsilon=1,4
-  fedge run --cfg job task=digits
-  fedge run resume=runs/RUN
-"""
-
 DEMO = (
     "task=cancer",
     "evaluation.baselines=true",
@@ -68,7 +58,7 @@ def demo_command(
     out: Annotated[str, typer.Option(help="Where run folders go.")] = "runs",
     seed: Annotated[int, typer.Option(help="Of everything drawn in this simulation.")] = 7,
 ) -> None:
-    """Five hospitals train one model on real patients, privately, under permissions, with a log. Under a minute."""
+    """Five hospitals train one model on real patients, privately, under permissions, with a log."""
     console.print(
         "Five simulated hospitals hold 456 of the 569 real patient records of Breast Cancer Wisconsin; the other 113 "
         "are the public test set. Each hospital trains locally with differential privacy; no record leaves it. Some "
