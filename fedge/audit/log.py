@@ -76,6 +76,10 @@ class AuditLog:
         """Return the checkpoint of all entries, signed by the log."""
         return sign(Checkpoint(self._origin, self.size, self._tree.root()).body, self._origin, self._key)
 
+    def root(self, size: int) -> bytes:
+        """Return the root of the first `size` entries."""
+        return self._tree.root(size)
+
     def consistency(self, old_size: int) -> list[bytes]:
         """Return the proof that the log extends what it was at `old_size`; empty for 0."""
         return self._tree.consistency(old_size) if old_size else []

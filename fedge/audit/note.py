@@ -19,7 +19,8 @@ from fedge.signing import PrivateKey, PublicKey
 
 ED25519, COSIGNATURE = 0x01, 0x04
 """Signature types: plain Ed25519 for the log, timestamped cosignature for witnesses."""
-MAX_SIGNATURES = 100
+MAX_SIGNATURES = 5_000
+"""Every client of a run is a witness, and each that vouches adds a line to the published checkpoint."""
 MAX_NOTE_BYTES = 1_000_000
 _DASH = "\u2014"
 

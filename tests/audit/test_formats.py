@@ -239,7 +239,7 @@ LINE = NOTE.signatures[0].line
         NOTE.text.replace("\u2014 fedge/run", "\u2014 fedge+run"),
         NOTE.text[:-2] + "\n",
         NOTE.text.replace("fedge", "fed\tge", 1),
-        BODY + "\n" + f"{LINE}" * 101,
+        BODY + "\n" + f"{LINE}" * 5_001,
         BODY + "\n\u2014 fedge/run AAAA\n",
         BODY + "\n" + LINE.replace(" ", " \u200b", 1).replace("\u200b", "\u2028"),
     ],
