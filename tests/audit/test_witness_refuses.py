@@ -8,45 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from fedge.assemble import Assembled, assemble
+from fedge.assemble import Assembled
 from fedge.audit.checkpoint import Checkpoint, parse_body
 from fedge.audit.leaves import DataUse, decode
 from fedge.audit.log import published
 from fedge.audit.merkle import Tree, leaf_hash
 from fedge.audit.note import parse, sign, verify
-from fedge.compose import compose
 from fedge.encoding import b64decode, b64encode, timestamp
 from fedge.errors import AuditError, ConfigError, LogConflictError
-from fedge.ids import ClientId, RunId
-from fedge.learning.tasks import builtin
+from fedge.ids import ClientId
 from fedge.rounds import client
-from fedge.rounds.folder import RunFolder
 from fedge.rounds.messages import Kind, Parcel, SealAnswer, SealRequest, only_statement, read, read_enrolment
 from fedge.rounds.messages import sign as signed
 from fedge.rounds.site import Site
 from fedge.signing import PrivateKey, load_private
 from fedge.simulation.fleet import DirectFleet
-from tests.conftest import SMALL
-
-RUN = RunId("run")
-FIRST = ClientId("hospital-1")
-
-
-def opened(out: Path) -> Assembled:
-    config = replace(compose([*SMALL, "rounds=6", "evaluation.federated=none"]), engine="direct")
-    return assemble(config, builtin("cancer"), RUN, RunFolder(out / RUN))
-
-
-def fleet(house: Assembled) -> DirectFleet:
-    return DirectFleet({name: partial(client.answer, site) for name, site in house.sites.items()})
-
-
-def go(house: Assembled, rounds: int, world: DirectFleet | None = None) -> list[Mapping[str, str | None]]:
-    """Go on for `rounds` rounds; return each client's reason by round."""
-    generator = house.coordinator(world or fleet(house)).rounds()
-    records = [next(generator) for _ in range(rounds)]
-    generator.close()
-    return [{p.client: p.reason for p in r.participants} for r in records]
+from tests.audit.house import FIRST, RUN, go, opened
 
 
 def log_key(house: Assembled) -> PrivateKey:
