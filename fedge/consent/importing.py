@@ -4,6 +4,8 @@ A source is any iterable of entries: a file reader of this package, or your own 
 refused with a reason; an entry that could be read but not understood gives a refusal (closed by default) and is counted
 under what was not understood. If any entry is refused nothing at all is taken, unless the caller says otherwise.
 
+People may be called by their identifiers in a source: `names` says what they are called here, a batch at a time.
+
 An entry that `replaces` is the present state of its source's own record: what that record permitted before is struck
 by a correction, so that a permission which the newer version no longer names is gone.
 """
@@ -11,13 +13,13 @@ by a correction, so that a permission which the newer version no longer names is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import NoReturn
 
-from fedge.consent.events import PermissionEvent
+from fedge.consent.events import EVERYONE, PermissionEvent
 from fedge.consent.purposes import ANY
 from fedge.consent.store import Incoming, PermissionStore
 from fedge.encoding import timestamp
@@ -75,6 +77,15 @@ class _Undone(Exception):
     """Leaves the transaction so that nothing of it is kept."""
 
 
+Names = Callable[[Sequence[str]], Sequence[str | None]]
+"""What people are called here, by what the source calls them; None for somebody who was erased."""
+
+
+def as_they_are(subjects: Sequence[str]) -> Sequence[str | None]:
+    """Return `subjects`: the Names of a source that knows people by their pseudonyms."""
+    return subjects
+
+
 def take(
     store: PermissionStore,
     source: Iterable[Entry],
@@ -82,6 +93,7 @@ def take(
     *,
     accept_valid: bool = False,
     dry_run: bool = False,
+    names: Names = as_they_are,
     on_batch: Callable[[int], None] = lambda _entries: None,
 ) -> ImportReport:
     """Append what `source` gives, as one transaction; memory does not grow with the number of entries.
@@ -93,7 +105,7 @@ def take(
         with store.importing() as incoming:
             records = _records(incoming)
             entries = iter(source)
-            while batch := list(islice(entries, BATCH)):
+            while batch := _named(list(islice(entries, BATCH)), names):
                 for entry in batch:
                     _count(tally, entry, timestamp(now))
                 events = [e for entry in batch for e in _events(entry, incoming, records, timestamp(now), tally)]
@@ -123,6 +135,22 @@ def events_of(source: Iterable[PermissionEvent]) -> Iterator[Entry]:
     """Return entries that give these events: how a Python function of your own is a source."""
     for number, event in enumerate(source, start=1):
         yield Entry(f"event {number}", (event,))
+
+
+def _named(batch: list[Entry], names: Names) -> list[Entry]:
+    people = list(dict.fromkeys(e.subject for entry in batch for e in entry.events if e.subject != EVERYONE))
+    called = dict(zip(people, names(people), strict=True)) | {EVERYONE: EVERYONE}
+    return [_renamed(entry, called) for entry in batch]
+
+
+def _renamed(entry: Entry, called: Mapping[str, str | None]) -> Entry:
+    if all(called[e.subject] == e.subject for e in entry.events):
+        return entry
+    subjects = [called[e.subject] for e in entry.events]
+    if None in subjects:
+        return replace(entry, events=(), refused="this person has been erased here: their records are not used again")
+    events = tuple(replace(e, subject=str(s)) for e, s in zip(entry.events, subjects, strict=True))
+    return replace(entry, events=events)
 
 
 def _count(tally: _Tally, entry: Entry, now: str) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,17 @@ from fedge.consent.sources import lines
 from fedge.encoding import from_plain
 from fedge.errors import FedgeError, PermissionRecordError
 
-Naming = Callable[[str], str]
-"""What a subject is called here: its pseudonym."""
 
-
-def as_is(name: str) -> str:
-    """Return the name: the Naming of files that hold pseudonyms already."""
-    return name
-
-
-def entries(path: Path, naming: Naming = as_is, encoding: str | None = None) -> Iterator[Entry]:
+def entries(path: Path, encoding: str | None = None) -> Iterator[Entry]:
     """Yield an entry for each line of `path`."""
     for number, line in lines(path, encoding):
-        yield _entry(f"line {number}", line, naming)
+        yield _entry(f"line {number}", line)
 
 
-def _entry(place: str, line: str, naming: Naming) -> Entry:
+def _entry(place: str, line: str) -> Entry:
     try:
         event = from_plain(PermissionEvent, json.loads(line, object_pairs_hook=unique), PermissionRecordError)
-        return Entry(place, (event if event.subject == "*" else replace(event, subject=naming(event.subject)),))
+        return Entry(place, (event,))
     except (ValueError, RecursionError) as error:
         return Entry(place, refused=f"not JSON: {error}")
     except FedgeError as error:

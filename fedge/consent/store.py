@@ -108,8 +108,10 @@ class PermissionStore:
         """Return the engine's present: the clock's, but never earlier than a moment it has seen before."""
         state = self.state()
         seen = max(state.latest, self._latest_seen())
-        now = clock_says if not seen else max(clock_says, moment(seen))
-        if state.next_change(moment(seen) if seen else datetime.min.replace(tzinfo=UTC)) <= timestamp(now):
+        if not seen:
+            return clock_says  # nothing was ever recorded here
+        now = max(clock_says, moment(seen))
+        if state.next_change(moment(seen)) <= timestamp(now):
             self._moments.append([canonical(timestamp(now))])
         return now
 

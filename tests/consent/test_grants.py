@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedge.consent.decision import decide
@@ -43,6 +43,7 @@ def test_columns_say_what_the_plain_fold_says(
         )
 
 
+@settings(max_examples=40)
 @given(histories(), requests(), st.integers(0, 8))
 def test_folding_on_changes_no_earlier_state(history: list[PermissionEvent], wanted: Request, cut: int) -> None:
     before = fold(NOTHING, history[:cut])
@@ -54,6 +55,7 @@ def test_folding_on_changes_no_earlier_state(history: list[PermissionEvent], wan
     assert len(NOTHING) == 0
 
 
+@settings(max_examples=40)
 @given(histories(), requests(), st.integers(-1, 9), st.integers(0, 3_599_999))
 def test_a_verdict_holds_until_the_next_change(
     history: list[PermissionEvent], wanted: Request, hours: int, later: int
@@ -66,6 +68,7 @@ def test_a_verdict_holds_until_the_next_change(
     assert state.judge(ASKED, wanted, then).codes.tolist() == state.judge(ASKED, wanted, at).codes.tolist()
 
 
+@settings(max_examples=40)
 @given(histories(), requests(), st.integers(0, 9), st.sampled_from(["refuse", "withdraw"]))
 def test_a_no_recorded_now_denies_at_once(
     history: list[PermissionEvent], wanted: Request, hours: int, act: str
@@ -76,6 +79,7 @@ def test_a_no_recorded_now_denies_at_once(
     assert not fold(NOTHING, [*history, no]).judge(["anna"], wanted, at).admitted[0]
 
 
+@settings(max_examples=40)
 @given(histories(), requests(), st.integers(0, 9))
 def test_an_opt_out_beats_everything(history: list[PermissionEvent], wanted: Request, hours: int) -> None:
     at = BEGIN + timedelta(hours=hours)
@@ -86,6 +90,7 @@ def test_an_opt_out_beats_everything(history: list[PermissionEvent], wanted: Req
     ]
 
 
+@settings(max_examples=40)
 @given(histories(), requests(), st.integers(0, 9))
 def test_a_correction_gives_nothing(history: list[PermissionEvent], wanted: Request, hours: int) -> None:
     at = BEGIN + timedelta(hours=hours)
