@@ -104,7 +104,7 @@ def assemble(
         passphrase=passphrase,
     )
     homes = Path(config.population.home) if config.population.home else folder.clients
-    owner = _owner(config)
+    owner = owner_of(config)
     sites = {
         s.client: s
         for name, records in parts.items()
@@ -112,7 +112,8 @@ def assemble(
     }
     book = Book(AuditLog(server_journal(config.log, folder, run), f"fedge/{run}", log_key), server_key)
     book.log.check_not_behind(folder.audit)
-    plan = _plan(config, task, run, book, server_key, clock)
+    states = StateStore(folder.server, folder.root, config.keep_states)
+    plan = _plan(config, task, run, book, states, server_key, clock)
     return Assembled(
         config=config,
         task=task,
@@ -122,7 +123,7 @@ def assemble(
         book=book,
         plan=plan,
         evaluation_noise=_evaluation_noise(config),
-        coordinator=_coordinator(config, task, data, folder, book, plan, combine, server_key, hooks, clock),
+        coordinator=_coordinator(config, task, data, folder, states, book, plan, combine, server_key, hooks, clock),
         server_key=server_key,
     )
 
@@ -180,7 +181,8 @@ def _parts(config: RunConfig, task: Task, train: Records) -> dict[str, Records]:
     return {f"{population.prefix}-{i:0{width}d}": train.take(part) for i, part in enumerate(parts, start=1)}
 
 
-def _owner(config: RunConfig) -> Owner:
+def owner_of(config: RunConfig) -> Owner:
+    """Return what the simulated owners have decided."""
     private = config.privacy.unit != "none"
     epsilon = config.privacy.epsilon if private else math.inf
     consent = config.consent
@@ -198,13 +200,14 @@ def _owner(config: RunConfig) -> Owner:
 
 
 def _evaluation_noise(config: RunConfig) -> float | None:
-    if config.evaluation.federated == "none":
-        return None
+    if config.evaluation.federated == "none" or config.continues is not None:
+        return None  # rounds that are redone ask no second time: it would be a new spend
     return noise_multiplier(config.evaluation.epsilon, config.privacy.delta, 1.0, 1)
 
 
-def _plan(config: RunConfig, task: Task, run: RunId, book: Book, server_key: PrivateKey, clock: Clock) -> Plan:
-    initial = models.initial(task.model, config.seed)
+def _plan(
+    config: RunConfig, task: Task, run: RunId, book: Book, states: StateStore, server_key: PrivateKey, clock: Clock
+) -> Plan:
     opening = book.opening or RunOpen(
         run=run,
         at=timestamp(clock()),
@@ -220,7 +223,8 @@ def _plan(config: RunConfig, task: Task, run: RunId, book: Book, server_key: Pri
         packages_digest=digest(canonical(results.environment(config.seed)["packages"])),
         strategy=config.strategy.name,
         privacy_statement=_statement(config),
-        initial_model=digest_of(initial),
+        initial_model=_first_model(config, task, states),
+        continues=config.continues,
     )
     return Plan(
         opening=opening,
@@ -231,6 +235,16 @@ def _plan(config: RunConfig, task: Task, run: RunId, book: Book, server_key: Pri
         minimum_updates=config.sampling.minimum_updates,
         weighting=config.strategy.weighting,
     )
+
+
+def _first_model(config: RunConfig, task: Task, states: StateStore) -> str:
+    """Return the digest of the model that the run starts from: the seed's, or the state of the run it continues."""
+    if config.continues is None:
+        return digest_of(models.initial(task.model, config.seed))
+    before = states.pending()
+    if before is None or before.round != config.continues.round:
+        raise ConfigError("continues: the state to start from is missing; it is `fedge unlearn` that starts such a run")
+    return before.model
 
 
 def _statement(config: RunConfig) -> PrivacyStatement:
@@ -247,6 +261,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 - the seam where all parts meet
     task: Task,
     data: Data,
     folder: RunFolder,
+    states: StateStore,
     book: Book,
     plan: Plan,
     combine: Aggregation,
@@ -260,7 +275,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 - the seam where all parts meet
             initial=models.initial(task.model, config.seed),
             book=book,
             sealer=Sealer(plan.run, book, server_key, folder.audit, clock, hooks.server),
-            states=StateStore(folder.server, folder.root),
+            states=states,
             fleet=fleet,
             key=server_key,
             aggregation=combine,

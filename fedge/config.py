@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fedge.audit.parts import Continues
 from fedge.encoding import decimal
 from fedge.learning.aggregation import Strategy
 from fedge.policy import ClientPolicy
@@ -202,7 +203,11 @@ _PASSWORD = re.compile(r"(?i)\bpassword\s*=|://[^/@?]*:[^/@?]*@")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, completely: what `fedge run` composes and the run folder keeps."""
+    """One run, completely: what `fedge run` composes and the run folder keeps.
+
+    `keep_states` is how many of its states the server keeps, null for one a round. `continues` is set by `fedge
+    unlearn`: the run whose rounds this one redoes, and from where.
+    """
 
     task: TaskConfig = field(default_factory=TaskConfig)
     population: Population = field(default_factory=Population)
@@ -220,8 +225,12 @@ class RunConfig:
     rounds: int = 15
     seed: int = 7
     out: str = "runs"
+    keep_states: int | None = None
+    continues: Continues | None = None
 
     def __post_init__(self) -> None:
+        if self.keep_states is not None:
+            _within("keep_states", self.keep_states, 1, 1_000_000)
         _within("rounds", self.rounds, 1, 1_000_000)
         _within("seed", self.seed, 0, 2**53 - 1)
 

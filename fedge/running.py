@@ -30,6 +30,7 @@ from fedge.rounds.coordinator import Coordinator
 from fedge.rounds.folder import RunFolder
 from fedge.rounds.messages import Fleet, Hello, Parcel, sign
 from fedge.rounds.record import RoundRecord
+from fedge.rounds.state import State, StateStore
 from fedge.simulation.fleet import DirectFleet
 from fedge.simulation.permissions import withdraw_one
 from fedge.stopping import Stopper
@@ -80,17 +81,25 @@ def run(*overrides: str, task: Task | None = None, watch: Watch | None = None, h
     config = compose.compose(overrides)
     if task is not None:
         config = replace(config, task=TaskConfig(task.name))
-    return start(config, task or _shipped(config), watch, hooks)
+    return start(config, task or shipped(config), watch, hooks)
 
 
-def start(config: RunConfig, task: Task, watch: Watch | None = None, hooks: Hooks | None = None) -> Result:
-    """Start a new run in a new folder below `config.out`."""
+def start(
+    config: RunConfig,
+    task: Task,
+    watch: Watch | None = None,
+    hooks: Hooks | None = None,
+    before: State | None = None,
+) -> Result:
+    """Start a new run in a new folder below `config.out`; one that `config.continues` another starts from `before`."""
     run_name = run_id(task.name, config.seed, utc_now())
     folder = RunFolder(Path(config.out) / run_name)
     if folder.root.exists():
         raise StorageError(f"{folder.root} exists already; start again")
     soundness.check(config, task)  # refuse before a folder says that a run began
     data = task.load()
+    if before is not None:  # durable first: whatever finds the configuration finds the state that it starts from
+        StateStore(folder.server, folder.root).prepare(before)
     _write_start(config, folder)
     return _go(assemble(config, replace(task, load=lambda: data), run_name, folder, hooks), watch or Watch())
 
@@ -102,7 +111,7 @@ def resume(path: Path, task: Task | None = None, watch: Watch | None = None, hoo
         config = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is not the folder of a run: it holds no config.yaml") from error
-    chosen = task or _shipped(config)
+    chosen = task or shipped(config)
     if chosen.name != config.task.name:
         raise ConfigError(
             f"{path} is a run of task {config.task.name!r}; resume it with that task, not {chosen.name!r}"
@@ -116,7 +125,8 @@ def resume(path: Path, task: Task | None = None, watch: Watch | None = None, hoo
     return _go(assembled, watch or Watch())
 
 
-def _shipped(config: RunConfig) -> Task:
+def shipped(config: RunConfig) -> Task:
+    """Return the shipped task that `config` names."""
     return builtin(config.task.name, Path(config.task.folder) if config.task.folder else None)
 
 
@@ -179,7 +189,7 @@ def _stop(coordinator: Coordinator, assembled: Assembled) -> None:
 
 
 def _done(assembled: Assembled) -> int:
-    return assembled.book.closed.round if assembled.book.closed else 0
+    return assembled.book.done
 
 
 def _recover_metrics(assembled: Assembled) -> None:

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 from fedge.audit.counts import Counts
 from fedge.audit.forms import Code, Decimal, Digest, Key, KeyId, Moment, Name, Text, VerifierKey
 from fedge.audit.parts import (
+    Continues,
     Dataset,
     Digests,
     Outcome,
@@ -36,7 +37,10 @@ Party = Literal["server", "client"]
 
 @dataclass(frozen=True)
 class RunOpen:
-    """First entry of a log: what is going to be done, under which promises; `quorum` counts organisations."""
+    """First entry of a log: what is going to be done, under which promises; `quorum` counts organisations.
+
+    A run that redoes the rounds of another from one of its states says so: its rounds are numbered on from there.
+    """
 
     aims: ClassVar[tuple[Aim, ...]] = ("risk", "operation")
     party: ClassVar[Party] = "server"
@@ -56,6 +60,7 @@ class RunOpen:
     strategy: Code
     privacy_statement: PrivacyStatement
     initial_model: Digest
+    continues: Continues | None = None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from fedge.audit.events import (
 )
 from fedge.audit.forms import check
 from fedge.audit.parts import (
+    Continues,
     Dataset,
     Digests,
     Participant,
@@ -51,12 +52,12 @@ from fedge.errors import ParseError
 from fedge.signing import Envelope, PrivateKey, envelope_bytes, parse_envelope, seal
 
 __all__ = [
-    "EVENTS", "MAX_LEAF_BYTES", "ClientEnrol", "ClientLeaf", "ClientRetire", "ConsentSnapshot", "Counts", "DataUse",
-    "Dataset", "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRevoke", "KeyRotate", "Leaf",
-    "Participant", "Permission", "PolicyChange", "PrivacySpend", "PrivacyStatement", "ReportIssued", "Resources",
-    "RoundClose", "RunClose", "RunOpen", "RunResumed", "RunStopped", "UpdateRejected", "WithdrawalEffective",
-    "bounds", "bucket", "commitment", "decode", "encode", "event", "opens", "payload_type", "plain", "publish",
-    "schema",
+    "EVENTS", "MAX_LEAF_BYTES", "ClientEnrol", "ClientLeaf", "ClientRetire", "ConsentSnapshot", "Continues", "Counts",
+    "DataUse", "Dataset", "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRevoke",
+    "KeyRotate", "Leaf", "Participant", "Permission", "PolicyChange", "PrivacySpend", "PrivacyStatement",
+    "ReportIssued", "Resources", "RoundClose", "RunClose", "RunOpen", "RunResumed", "RunStopped", "UpdateRejected",
+    "WithdrawalEffective", "bounds", "bucket", "commitment", "decode", "encode", "event", "opens", "payload_type",
+    "plain", "publish", "schema",
 ]  # fmt: skip
 
 MAX_LEAF_BYTES = 65_535

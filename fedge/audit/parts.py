@@ -31,6 +31,20 @@ class PrivacyStatement:
 
 
 @dataclass(frozen=True)
+class Continues:
+    """Where a run that redoes rounds of another begins: the state after `round`, as the other's log proves it.
+
+    `size` and `root` are those of the other log's checkpoint at the time; `reason` says why it is redone.
+    """
+
+    run: Text
+    round: int
+    size: int
+    root: Digest
+    reason: Code
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Which data: its owner's name for it, and a keyed commitment to the records themselves."""
 

@@ -501,6 +501,7 @@ FORMS = {
 """What a text may look like. A member's form may also be `int`, `bool`, or a list of words `a|b`; `?` adds null,
 `[...]` makes a list, `{key:value}` a mapping, and a capital letter names a record of PARTS."""
 PARTS = {
+    "Continues": "run:text round:int size:int root:digest reason:code",
     "Counts": "eligible:bucket used:bucket excluded:{code:bucket} commitment:digest",
     "Dataset": "lineage:text commitment:digest version:text schema_digest:digest origin:text"
     " purpose_of_collection:text period:text?",
@@ -520,7 +521,7 @@ _CLIENT = _EVERY + "client:name key:keyid seq:int previous:digest? "
 EVENTS = {
     "run_open": _EVERY + "config_digest:digest task:text model_format:text purpose:text rounds_planned:int"
     " server_key:key log_key:vkey quorum:int code_version:text packages_digest:digest strategy:code"
-    " privacy_statement:PrivacyStatement initial_model:digest",
+    " privacy_statement:PrivacyStatement initial_model:digest continues:Continues?",
     "client_enrol": _EVERY + "client:name key:key witness_key:vkey organisation:text",
     "client_retire": _EVERY + "client:name reason:code",
     "key_rotate": _CLIENT + "new_key:key reason:code",
@@ -793,6 +794,12 @@ class Case:
         return self.entries[0].payload
 
     @property
+    def first_state(self) -> int:
+        """The number of rounds behind the model that the run starts from: 0, unless it redoes rounds of another."""
+        continues = self.opening["continues"]
+        return int(continues["round"]) if continues else 0
+
+    @property
     def final_model(self) -> str:
         """The digest of the model that the log ends with."""
         rounds = self.of("round_close")
@@ -896,8 +903,11 @@ def unbroken_chains(case: Case) -> str:
 
 
 def unbroken_models(case: Case) -> str:
-    """Rounds count from 1 without a gap, each model follows from the one before, every update in it was stated."""
-    model, count = case.opening["initial_model"], 0
+    """Rounds count without a gap, each model follows from the one before, every update in it was stated.
+
+    They count from 1; in a run that redoes rounds of another, from the one after the state that it starts from.
+    """
+    model, count = case.opening["initial_model"], case.first_state
     answers = {(e.signer, e.payload["round"]): e for e in case.of("data_use") if e.payload["work"] == "train"}
     rejected = {(e.payload["client"], e.payload["round"]) for e in case.of("update_rejected")}
     for entry in case.of("round_close"):
@@ -911,7 +921,11 @@ def unbroken_models(case: Case) -> str:
         for part in said["participants"]:
             _check_part(entry.index, said, part, answers.get((part["client"], count)), rejected)
         model = said["model_out"]
-    return f"{count} rounds, each model follows from the one before, every update in it was stated by its client"
+    said_of = f"from round {case.first_state + 1} on, " if case.first_state else ""
+    return (
+        f"{count - case.first_state} rounds, {said_of}each model follows from the one before, every update in it was "
+        "stated by its client"
+    )
 
 
 def _check_part(
@@ -946,7 +960,8 @@ def closed_as_counted(case: Case) -> str:
     for entry in case.entries:
         if entry.by_client:
             counted[entry.signer] += 1
-    if (said["rounds"], said["leaves"], said["model"]) != (len(case.of("round_close")), counted, case.final_model):
+    rounds = case.first_state + len(case.of("round_close"))
+    if (said["rounds"], said["leaves"], said["model"]) != (rounds, counted, case.final_model):
         raise Unproven("the closing entry counts rounds, entries or the model differently from the log")
     return f"closed {said['at']} after {said['rounds']} rounds"
 

@@ -55,7 +55,7 @@ class LiveTable:
             f"{config.strategy.name}, {privacy}, noise {config.privacy.noise}; engine {config.engine}",
             soft_wrap=True,
         )
-        done = assembled.book.closed.round if assembled.book.closed else 0
+        done = assembled.book.done
         if done:
             self._console.print(f"[dim]going on after round {done}[/]")
 

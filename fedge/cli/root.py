@@ -19,6 +19,12 @@ RUN_EXAMPLES = """Examples:
   fedge run resume=runs/RUN
 """
 
+UNLEARN_EXAMPLES = """Examples:
+
+  fedge unlearn runs/RUN --client hospital-1 --subject p-0123456789abcdef --exact
+  fedge unlearn runs/RUN --client hospital-1 --erasure sha256:… --exact
+"""
+
 COMMANDS = {
     "run": Lazy(
         "fedge.cli.run",
@@ -43,6 +49,13 @@ COMMANDS = {
         "Example:  fedge approve runs/RUN/clients/hospital-1 --show",
     ),
     "keys": Lazy("fedge.cli.keys", "app", "Keys of clients and servers: show, change, protect, revoke."),
+    "lineage": Lazy("fedge.cli.lineage", "app", "Which rounds and models a person's records went into."),
+    "unlearn": Lazy(
+        "fedge.cli.unlearn",
+        "unlearn_command",
+        "Train again without one person, from the last state that they had no part in.",
+        UNLEARN_EXAMPLES,
+    ),
     "report": Lazy("fedge.cli.report", "report_command", "Write the report of a run anew, from its log alone."),
     "check": Lazy("fedge.cli.report", "check_command", "Check what must hold after any crash."),
 }

@@ -45,13 +45,14 @@ class Person:
 class Erasing:
     """An erasure that has been asked for and is not finished.
 
-    `commitment` is what the log will say of the person; `used` gives, for each run, the first round whose model the
-    person's records went into.
+    `commitment` is what the log will say of the person. By run, `pooled` gives the first round whose batches were drawn
+    from a pool with the person's records, `used` the first whose model they went into.
     """
 
     pseudonym: str
     commitment: str
     requested_at: str
+    pooled: Mapping[str, int]
     used: Mapping[str, int]
 
 
@@ -62,6 +63,7 @@ class Erasure:
     commitment: str
     requested_at: str
     effective_at: str
+    pooled: Mapping[str, int]
     used: Mapping[str, int]
 
 
@@ -150,7 +152,7 @@ class SubjectKeys:
             tag = self._people[erasing.pseudonym].tag
             stone = canonical({"kind": "gone", "tag": self._gone_tag(tag)})
             self._journal.redact(dict.fromkeys(self._places[erasing.pseudonym], stone))
-            done = Erasure(erasing.commitment, erasing.requested_at, at, erasing.used)
+            done = Erasure(erasing.commitment, erasing.requested_at, at, erasing.pooled, erasing.used)
             self._journal.append([_entry("erasure", done)])
         self._refresh()
 

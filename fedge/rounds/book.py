@@ -78,6 +78,13 @@ class Book:
         """The clients that may speak: enrolled, not retired, and their key not revoked."""
         return {c: e for c, e in self._enrolled.items() if c not in self._silenced}
 
+    @property
+    def done(self) -> int:
+        """How many rounds are behind the latest model that the log knows of."""
+        if self.closed is not None:
+            return self.closed.round
+        return self.opening.continues.round if self.opening and self.opening.continues else 0
+
     def chain(self, client: ClientId) -> Chain:
         """Return where an enrolled client's statements stand."""
         return self._chains[client]

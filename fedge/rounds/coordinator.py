@@ -71,15 +71,14 @@ class Coordinator:
     # ---- open, resume, stop, close ------------------------------------------------------------------------------
 
     def open(self) -> State:
-        """Return the state to go on from: the initial one, or the last whose round the log has closed."""
+        """Return the state to go on from: the one to start with, or the last whose round the log has closed."""
         if self.book.opening is None:
             self.book.append(self._exchange.enrol())
         elif not self.book.finished:
             self._exchange.greet()
             released = self.states.released()
-            done = self.book.closed.round if self.book.closed else 0
             model = released.model if released else self.plan.opening.initial_model
-            self.book.append([RunResumed(self.plan.run, self._now(), done, model)])
+            self.book.append([RunResumed(self.plan.run, self._now(), self.book.done, model)])
         state = self._recovered()
         released = self.states.released()
         if released is None or (released.round, released.model) != (state.round, state.model):
@@ -88,7 +87,7 @@ class Coordinator:
 
     def stop(self, reason: str) -> None:
         """Record that the run was stopped; it can be resumed."""
-        done = self.book.closed.round if self.book.closed else 0
+        done = self.book.done
         self.book.append([RunStopped(self.plan.run, self._now(), done, reason)])
         self.sealer.seal(self.fleet, done)
 
@@ -107,7 +106,7 @@ class Coordinator:
         """Return the state that the log says is the latest; it lies in the released or in the pending file."""
         first = State(0, self.initial)
         closed = self.book.closed
-        expected = (closed.round, closed.model_out) if closed else (0, self.plan.opening.initial_model)
+        expected = (self.book.done, closed.model_out if closed else self.plan.opening.initial_model)
         for state in (self.states.released(), self.states.pending(), first):
             if state is not None and (state.round, state.model) == expected:
                 return state

@@ -80,9 +80,11 @@ def erase(stores: Stores, subject: str, clock: Clock, reached: Reached = passed)
             "that could tell which); `fedge consent list` names all people, --identifier finds one by name"
         )
     now = timestamp(clock())
-    used = {run: first for run in stores.memory.runs() if (first := _first_round(stores, run, subject)) is not None}
+    found = {run: lineage.uses(stores.memory, stores.approvals, run, subject) for run in stores.memory.runs()}
+    pooled = {run: first for run, uses in found.items() if (first := lineage.first_pooled(uses)) is not None}
+    used = {run: first for run, uses in found.items() if (first := lineage.first_used(uses)) is not None}
     commitment = stores.subjects.commit(subject, f"erasure\n{now}")
-    stores.subjects.begin(Erasing(subject, commitment, now, used))
+    stores.subjects.begin(Erasing(subject, commitment, now, pooled, used))
     reached("intended")
     finish(stores, clock, reached)
     return stores.subjects.erasures()[-1]
@@ -107,10 +109,6 @@ def finish(stores: Stores, clock: Clock, reached: Reached = passed) -> None:
         stores.answers.scrub()
         stores.subjects.scrubbed()
         reached("scrubbed")
-
-
-def _first_round(stores: Stores, run: str, subject: str) -> int | None:
-    return lineage.first_round(lineage.uses(stores.memory, stores.approvals, run, subject))
 
 
 def _bury_permissions(stores: Stores, subject: str) -> None:

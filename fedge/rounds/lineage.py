@@ -7,13 +7,28 @@ descends from such a model: training goes on from it, so their traces do too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from fedge.audit.leaves import DataUse, decode
 from fedge.ids import Lineage
 from fedge.rounds.approval import Approvals
 from fedge.rounds.memory import Memory, indices
+
+
+class Logged(Protocol):
+    """One verified entry of a log, as `audit.verify` returns it."""
+
+    @property
+    def event(self) -> str:
+        """Its type, e.g. `round_close`."""
+        ...
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What it states."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,9 +63,29 @@ def uses(memory: Memory, approvals: Approvals, run: str, subject: str) -> list[U
     return found
 
 
-def first_round(found: list[Use]) -> int | None:
+def first_pooled(found: Sequence[Use]) -> int | None:
+    """Return the first round whose batches were drawn from a pool that held the person, None if there is none.
+
+    Before it the run is, byte for byte, one that never had the person. Later it is not, even in a round that read none
+    of their records: the pool's size decides which coin each other record is given.
+    """
+    return min((u.leaf.round for u in found if u.leaf.work == "train"), default=None)
+
+
+def first_used(found: Sequence[Use]) -> int | None:
     """Return the first round whose model includes the person, None if there is none."""
     return min((u.leaf.round for u in found if u.leaf.work == "train" and u.left), default=None)
+
+
+def models_with(entries: Sequence[Logged], found: Sequence[Use]) -> dict[int, str]:
+    """Return every model version that includes the person, by round, from the verified `entries` of the run's log.
+
+    The first is that of the first round in which the server accepted an update computed from their records.
+    """
+    closings = [e.payload for e in entries if e.event == "round_close"]
+    accepted = {(c["round"], p["client"]) for c in closings for p in c["participants"] if p["outcome"] == "accepted"}
+    first = first_used([u for u in found if (u.leaf.round, u.leaf.client) in accepted])
+    return {c["round"]: c["model_out"] for c in closings if first is not None and c["round"] >= first}
 
 
 def known_models(memory: Memory, used: Mapping[str, int]) -> list[str]:

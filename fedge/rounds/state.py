@@ -1,12 +1,14 @@
-"""The server's state between rounds, on disk: prepared before the log is sealed, released after.
+"""The server's state between rounds, on disk: prepared before the log is sealed, released after, kept for later.
 
-Two files: `pending.safetensors` is a model nobody may see yet; `state.safetensors` and the public
-`model.safetensors` are the released one. Order of effect 3 (log before release) is the order of these calls:
+`pending.safetensors` is a model nobody may see yet; `states/round-000012.safetensors` is the state after round 12, one
+file a round, from which a run can be redone (see `fedge.unlearning`); the public `model.safetensors` is the released
+one. Order of effect 3 (log before release) is the order of these calls:
 
     prepare(state) → append leaves → seal checkpoint with witnesses → publish → release()
 
 If we crash before the leaves are appended, the pending state is forgotten and the round is tried again. If we
-crash after, the log says which model it was, and `release` finds it in `pending.safetensors`.
+crash after, the log says which model it was, and `release` finds it in `pending.safetensors`: it writes the public
+model first and the state last, so that whoever finds the state finds the model too.
 """
 
 from __future__ import annotations
@@ -41,15 +43,24 @@ class State:
 
 
 class StateStore:
-    """The three files of a run's state; every write is atomic and durable."""
+    """The files of a run's state; every write is atomic and durable. `keep` newest states stay, None keeps all."""
 
-    def __init__(self, private: Path, public: Path) -> None:
-        self._state, self._pending = private / "state.safetensors", private / "pending.safetensors"
-        self._model = public / "model.safetensors"
+    def __init__(self, private: Path, public: Path, keep: int | None = None) -> None:
+        self._states, self._pending = private / "states", private / "pending.safetensors"
+        self._model, self._keep = public / "model.safetensors", keep
 
     def released(self) -> State | None:
         """Return the released state, or None before the first release."""
-        return _load(self._state)
+        kept = self.kept()
+        return self.after(kept[-1]) if kept else None
+
+    def kept(self) -> list[int]:
+        """Return the rounds whose states are kept, ascending."""
+        return sorted(int(p.stem.removeprefix("round-")) for p in self._states.glob("round-*.safetensors"))
+
+    def after(self, round_: int) -> State | None:
+        """Return the state after `round_` rounds, or None if it is not kept."""
+        return _load(self._file(round_))
 
     def pending(self) -> State | None:
         """Return the prepared state, if there is one."""
@@ -61,9 +72,14 @@ class StateStore:
 
     def release(self, state: State) -> None:
         """Make `state` the released one and publish its model."""
-        write_atomically(self._state, _flatten(state))
         parameters.save(state.params, self._model)
+        write_atomically(self._file(state.round), _flatten(state))
         self._pending.unlink(missing_ok=True)
+        for round_ in self.kept()[: -self._keep] if self._keep else ():
+            self._file(round_).unlink(missing_ok=True)
+
+    def _file(self, round_: int) -> Path:
+        return self._states / f"round-{round_:06d}.safetensors"
 
 
 def _flatten(state: State) -> bytes:

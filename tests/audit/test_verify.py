@@ -252,7 +252,7 @@ def test_both_know_the_same_events() -> None:
 
 def test_both_know_the_same_parts() -> None:
     used = {h for kind in EVENTS.values() for h in hints(kind).values()}
-    parts = {typing.get_args(h)[0] if typing.get_origin(h) is tuple else h for h in used}
+    parts = {typing.get_args(h)[0] if typing.get_origin(h) is tuple else optional(h) or h for h in used}
     found = {p.__name__: members(p) for p in parts if dataclasses.is_dataclass(p)}
     inner = {i.__name__: members(i) for p in parts if dataclasses.is_dataclass(p) for i in hints(p).values()
              if dataclasses.is_dataclass(i)}  # fmt: skip
