@@ -7,7 +7,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 # CPU wheel of torch: a plain `torch` pulls gigabytes of CUDA packages.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-fast lint types bench bench-audit clean install
+.PHONY: demo test test-fast lint types bench bench-audit bench-consent clean install
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,9 @@ bench: install  ## rounds per second of the demo's workload, and where the time 
 
 bench-audit: install  ## what the audit log costs, up to a million entries
 	$(BIN)/python -m benchmarks.audit
+
+bench-consent: install  ## a million records judged at once, against the plain fold
+	$(BIN)/python -m benchmarks.consent
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +56,7 @@ class Numbers:
         """Return the number of each key, -1 for an unknown one; the very same tuple asked again is not read again."""
         if self._asked is not None and self._asked[0] is keys and self._asked[1] == len(self):
             return self._asked[2]
-        get = self._numbers.get
-        found = np.fromiter((get(key, -1) for key in keys), np.int64, len(keys))
+        found = np.fromiter(map(self._numbers.get, keys, repeat(-1)), np.int64, len(keys))
         if isinstance(keys, tuple):
             self._asked = (keys, len(self), found)
         return found

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.consent import measured
 from fedge.consent.decision import decide
 from fedge.consent.events import PermissionEvent, parse_event, plain_event, print_event
 from fedge.consent.grants import NEVER, NOTHING, Permissions, Reason, fold
@@ -186,3 +187,7 @@ def test_who_was_erased_is_not_admitted_again() -> None:
     gone = Permissions(frozenset({"anna"}), state._columns, state._people, state._terms)
     assert gone.judge(["anna"], "HRESCH", at).codes.tolist() == [Reason.erased]
     assert gone.decide("anna", "HRESCH", at).reason == Reason.erased
+
+
+def test_the_benchmark_compares_like_with_like() -> None:
+    assert measured(2_000, seed=7)["same_answers"]

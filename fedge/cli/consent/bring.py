@@ -96,17 +96,7 @@ def import_file(  # noqa: PLR0913, PLR0917 - one parameter an option
     output: FormatOption = Format.text,
 ) -> None:
     """Add permission records from a file: all of them, or none and the reasons."""
-    reading = Reading(
-        client,
-        form,
-        _pairs("--map", columns),
-        _pairs("--set", given),
-        zone,
-        encoding,
-        tuple(purpose(p) for p in assume_purpose or ()),
-        identifiers,
-        validate,
-    )
+    reading = _reading(client, form, columns, given, zone, encoding, assume_purpose, identifiers, validate)
     report = _import(reading, path, accept_valid=accept_valid, dry_run=dry_run, quiet=output is Format.json)
     _print(report, path, output, dry_run)
     if report.refused:
@@ -134,23 +124,29 @@ def watch(  # noqa: PLR0913, PLR0917 - one parameter an option
 
     Move finished files in: one that is still being written is taken up when it stands still.
     """
-    reading = Reading(
-        client,
-        form,
-        _pairs("--map", columns),
-        _pairs("--set", given),
-        zone,
-        encoding,
-        tuple(purpose(p) for p in assume_purpose or ()),
-        identifiers,
-        validate,
-    )
+    reading = _reading(client, form, columns, given, zone, encoding, assume_purpose, identifiers, validate)
     for path in arrivals(folder, partial(_wait, once)):
         try:
             report = _import(reading, path, accept_valid=False, dry_run=False, quiet=True)
             _print(report, path, output, dry_run=False)
         except FedgeError as error:  # one bad file does not keep the next from being read
             console.print(f"{path}: {error}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _reading(  # noqa: PLR0913, PLR0917 - the options that `import` and `watch` share
+    client: Path,
+    form: As | None,
+    columns: list[str] | None,
+    given: list[str] | None,
+    zone: str,
+    encoding: str | None,
+    assumed: list[str] | None,
+    identifiers: bool | None,
+    validate: bool,
+) -> Reading:
+    purposes = tuple(purpose(name) for name in assumed or ())
+    columns_, given_ = _pairs("--map", columns), _pairs("--set", given)
+    return Reading(client, form, columns_, given_, zone, encoding, purposes, identifiers, validate)
 
 
 def arrivals(folder: Path, wait: Callable[[], bool]) -> Iterator[Path]:
