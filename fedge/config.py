@@ -141,6 +141,8 @@ class Permissions:
             raise ValueError(f"{', '.join(shares)} are shares of the subjects and cannot exceed 1 together")
         if not self.legal_bases:
             raise ValueError("legal_bases: name at least one, e.g. eu-gdpr:A9-2-j")
+        if self.basis == "consent" and self.legal_bases != Permissions.legal_bases:
+            raise ValueError("legal_bases are for basis=permit and basis=legal_basis; consent rests on consent")
         if self.basis == "permit" and not self.number:
             raise ValueError("basis=permit: name the permit, e.g. consent.number=HDAB-2026-0017")
 
