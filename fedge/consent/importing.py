@@ -96,7 +96,7 @@ def take(
     names: Names = as_they_are,
     on_batch: Callable[[int], None] = lambda _entries: None,
 ) -> ImportReport:
-    """Append what `source` gives, as one transaction; memory does not grow with the number of entries.
+    """Append what `source` gives, as one transaction; what stays in memory is a fingerprint of each event.
 
     Raises what the source raises, and StorageError; then nothing is taken. `on_batch` is told how many were read.
     """
