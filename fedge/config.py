@@ -54,6 +54,11 @@ class Population:
 
     def __post_init__(self) -> None:
         _within("clients", self.clients, 1, 100_000)
+        if self.partition == "shares" and len(self.shares) != self.clients:
+            raise ValueError(
+                f"clients is {self.clients}, but shares names {len(self.shares)}; give one share to each client, e.g. "
+                "shares=[0.5,0.3,0.2], or choose population=iid"
+            )
         _within("skew", self.skew, 0, 1)
         _within("alpha", self.alpha, 0, 1e6, open_low=True)
         _within("evaluation_share", self.evaluation_share, 0, 0.9)

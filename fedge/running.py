@@ -111,6 +111,8 @@ def resume(path: Path, task: Task | None = None, watch: Watch | None = None, hoo
         config = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is not the folder of a run: it holds no config.yaml") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{folder.config_yaml} cannot be read: {error}") from error
     chosen = task or shipped(config)
     if chosen.name != config.task.name:
         raise ConfigError(
@@ -175,8 +177,7 @@ def _body(assembled: Assembled, fleet: Fleet, watch: Watch, stopper: Stopper) ->
             _withdrawals(assembled, record.round + 1)
     finally:
         tracker.close()
-    if assembled.evaluation_noise is not None:
-        watch.on_step("evaluating on the clients' own records")
+    watch.on_step("evaluating on the clients' own records")
     said = coordinator.close(assembled.evaluation_noise)
     return None if said is None else {name: float(value) for name, value in said.values.items()}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import fedge
 from fedge import errors
 from fedge.errors import FedgeError
 
@@ -46,3 +47,29 @@ def test_exit_codes_tell_the_branches_apart() -> None:
     codes = [kind.exit_code for kind in FedgeError.__subclasses__() if kind.__module__ == errors.__name__]
     assert len(set(codes)) == len(codes)
     assert 0 not in codes
+
+
+# ---- names ------------------------------------------------------------------------------------------------------
+
+PUBLIC = {
+    "__version__", "run", "resume", "Result", "Watch", "RunConfig", "Task", "Data", "Records", "accuracy",
+    "cross_entropy", "verify_run", "Verification", "check_house", "FedgeError",
+}  # fmt: skip
+"""What people's code may rely on; a name may be added here, and none is taken away without a new major version."""
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(fedge.__all__) == PUBLIC
+    assert len(fedge.__all__) == len(PUBLIC)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_each_can_be_had_is_listed_and_says_what_it_is(name: str) -> None:
+    value = getattr(fedge, name)
+    assert name in dir(fedge)
+    assert isinstance(value, str) or inspect.getdoc(value)
+
+
+def test_an_unknown_name_is_told_what_there_is() -> None:
+    with pytest.raises(AttributeError, match=r"'runn'.*it offers: .*resume"):
+        _ = fedge.runn  # type: ignore[attr-defined]

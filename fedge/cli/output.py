@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-console = Console(highlight=False)
+
+class _Output(Console):
+    """A console whose reader may leave (`| head`): that is no fault, where rich exits with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave the answer to `cli.main`."""
+        raise BrokenPipeError
+
+
+console = _Output(highlight=False)
 
 
 class Format(StrEnum):

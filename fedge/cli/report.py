@@ -16,6 +16,8 @@ def report_command(run: RunArgument) -> None:
 
     Exit code 7 if the log does not hold; the report says why.
     """
+    if not (run / "audit").is_dir():
+        raise AuditError(f"{run} holds no audit/ folder: name the folder of a run")
     found = verify_run(run)
     write_report(RunFolder(run), found)
     console.print(str(RunFolder(run).report), soft_wrap=True)

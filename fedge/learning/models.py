@@ -6,12 +6,29 @@ No BatchNorm anywhere: its statistics mix the records of a batch. GroupNorm does
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from fedge.params import Params
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: how it splits a sum among several changes the last bits, and so the model.
+
+    The same seed gives the same model whatever the machine's number of cores; work is shared out over clients instead.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def linear(features: int, classes: int) -> nn.Module:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedge.errors import UnsoundError
 from fedge.learning.loader import Loader
-from fedge.learning.models import load_params
+from fedge.learning.models import load_params, one_thread
 from fedge.learning.task import Records, Task, as_tensors, per_record
 from fedge.params import Params
 
@@ -37,7 +37,7 @@ def correct(task: Task, params: Params, loader: Loader) -> tuple[int, int]:
 
 def _outputs(task: Task, params: Params, features: Tensor) -> Tensor:
     module = load_params(task.model(), params).eval()
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         parts = [module(features[i : i + CHUNK]) for i in range(0, max(1, len(features)), CHUNK)]
     return torch.cat(parts)
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from fedge.errors import UnsoundError
 from fedge.learning.loader import Loader
-from fedge.learning.models import load_params, to_params
+from fedge.learning.models import load_params, one_thread, to_params
 from fedge.learning.recipe import Poisson, Recipe, RecordLevel, Shuffled
 from fedge.learning.task import Task, per_record
 from fedge.params import Params, subtract
@@ -49,7 +49,7 @@ def train(task: Task, params: Params, loader: Loader, recipe: Recipe, dice: Dice
     Everything random comes from `dice`; torch's own generator is left as it was. Raises UnsoundError for a model or a
     loss that cannot be trained privately.
     """
-    with torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
         module = load_params(task.model(), params)
         module.train()

@@ -52,7 +52,6 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "data": "the task's result is no number",
         "storage": "the client's disk refused",
         "model_not_finite": "the updates together make no finite model",
-        "owner": "its owner's decision",
         "operator": "stopped by the operator",
     }
 )

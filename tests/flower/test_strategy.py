@@ -1,5 +1,6 @@
 """Flower's strategies behind our adapter, against their papers written out plainly in numpy; memory that resumes."""
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,12 @@ from fedge.params import Params
 Vectors = NDArray[np.float64]
 START: Params = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3), "b": np.asarray([0.5], np.float32)}
 SIZE = 7
+
+
+@pytest.fixture(autouse=True)
+def _no_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower's Bulyan collects garbage once per update, a third of a second each beside torch."""
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
 
 
 def contributions(count: int, seed: int, weights: Sequence[float] | None = None) -> list[Contribution]:
