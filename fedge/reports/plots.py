@@ -189,6 +189,8 @@ def _nothing(title: str) -> str:
 
 
 def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "no number" if math.isnan(value) else "infinity"
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.3g}"

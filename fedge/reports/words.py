@@ -52,6 +52,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "data": "the task's result is no number",
         "storage": "the client's disk refused",
         "model_not_finite": "the updates together make no finite model",
+        "owner": "by decision of the data's owner",
         "operator": "stopped by the operator",
     }
 )
