@@ -53,6 +53,7 @@ class Stores:
 
 def open_stores(folder: ClientFolder, secret: bytes, random_bytes: RandomBytes) -> Stores:
     """Open the stores in `folder`; `secret` is the client's, for finding people by their identifiers."""
+    _for_owner_only(folder.subjects)  # it holds keys
     people, events = ErasableJournal(folder.subjects, "people"), ErasableJournal(folder.consent, "permissions")
     pins = ErasableJournal(folder.state, "pins")
     subjects, answers = SubjectKeys(people, secret, random_bytes), pins.beside("answers")
@@ -66,6 +67,15 @@ def open_stores(folder: ClientFolder, secret: bytes, random_bytes: RandomBytes) 
         answers=answers,
         memory=Memory(answers, folder.answer),
     )
+
+
+def _for_owner_only(path: Path) -> None:
+    """Make sure that nobody else can read the file `path`, also before it is there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)  # SQLite gives the files beside it the same mode
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; check free space and permissions") from error
 
 
 def erase(stores: Stores, subject: str, clock: Clock, reached: Reached = passed) -> Erasure:

@@ -215,3 +215,9 @@ def test_keys_of_two_clients_do_not_link(home: Path) -> None:
     (elsewhere,) = other.subjects.enrol([PERSON])
     assert elsewhere != one.subjects.find(PERSON)
     assert one.subjects.key(str(one.subjects.find(PERSON))) != other.subjects.key(str(elsewhere))
+
+
+def test_only_the_owner_can_read_the_keys(home: Path) -> None:
+    site(home)
+    files = [p for p in (home / "site-1").glob("subjects.db*")]
+    assert files and all(p.stat().st_mode & 0o077 == 0 for p in files)
