@@ -177,7 +177,8 @@ def _body(assembled: Assembled, fleet: Fleet, watch: Watch, stopper: Stopper) ->
             _withdrawals(assembled, record.round + 1)
     finally:
         tracker.close()
-    watch.on_step("evaluating on the clients' own records")
+    if assembled.evaluation_noise is not None:
+        watch.on_step("evaluating on the clients' own records")
     said = coordinator.close(assembled.evaluation_noise)
     return None if said is None else {name: float(value) for name, value in said.values.items()}
 

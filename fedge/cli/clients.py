@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedge import compose
 from fedge.errors import ConfigError, PermissionRecordError, StorageError
-from fedge.rounds.erasure import Stores, open_stores
 from fedge.rounds.folder import ClientFolder, RunFolder
+
+if TYPE_CHECKING:
+    from fedge.rounds.erasure import Stores
 
 ClientArgument = Annotated[Path, typer.Argument(metavar="CLIENT", help="One client's folder.")]
 SubjectArgument = Annotated[
@@ -46,6 +47,8 @@ def one_client(path: Path) -> ClientFolder:
 
 def stores_of(folder: ClientFolder) -> Stores:
     """Open what the client in `folder` keeps about people. Raises StorageError if its secret is missing."""
+    from fedge.rounds.erasure import open_stores  # here: it loads torch, and most commands open no store
+
     try:
         return open_stores(folder, folder.secret.read_bytes(), os.urandom)
     except OSError as error:
@@ -54,6 +57,8 @@ def stores_of(folder: ClientFolder) -> Stores:
 
 def client_of_run(run: Path, client: str) -> ClientFolder:
     """Return the folder of `client` (its name in the run, or a path). Raises ConfigError naming those there are."""
+    from fedge import compose  # here: it loads Hydra
+
     folder = RunFolder(run)
     try:
         home = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8")).population.home
@@ -81,3 +86,14 @@ def person(stores: Stores, subject: str, identifier: bool) -> str:
             f"`fedge consent list {stores.folder.root}` names all people, --identifier finds one by name"
         )
     return found
+
+
+def person_of_run(stores: Stores, run: str, subject: str, identifier: bool) -> str:
+    """Return the person's pseudonym. Raises ConfigError if the client has taken no part in the run."""
+    if not stores.memory.answers(run):
+        known = ", ".join(stores.memory.runs()) or "none"
+        raise ConfigError(
+            f"{stores.folder.root} has made no statement in run {run}: it is a client of other runs ({known}); "
+            "name the client's folder that this run worked with"
+        )
+    return person(stores, subject, identifier)

@@ -69,20 +69,26 @@ def show(  # noqa: PLR0917 - one parameter an option
     console.print(f"{len(chosen)} of {len(entries)} entries", style="dim")
 
 
-def uses(
+def uses(  # noqa: PLR0917 - one parameter an option
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; the uses of all are listed.")],
     client: ClientOption = None,
     dataset: Annotated[str | None, typer.Option(help="Only of this data set, e.g. cancer/hospital-1.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Only those that read this person's records; asks the client's private index.")
+    ] = None,
+    identifier: Annotated[bool, typer.Option("--identifier", help="SUBJECT is a name, not a pseudonym.")] = False,
     since_: Annotated[str | None, typer.Option("--since", metavar="TIME", help="Not before: 24h, or a time.")] = None,
     until: UntilOption = None,
     output: FormatOption = Format.text,
 ) -> None:
     """List every use of data, as the client that holds it has stated it; a refused order is listed too."""
+    mine = None if subject is None else {run: _statements_about(run, client, subject, identifier) for run in runs}
     rows = [
         _use(e)
         for run in runs
         for e in _between([e for e in entries_of(run) if e.event == "data_use"], since_, until)
-        if client in {None, e.signer} and dataset in {None, e.payload["dataset"]["lineage"]}
+        if (client in {None, e.signer} if mine is None else (e.signer, e.payload["seq"]) in mine[run])
+        and dataset in {None, e.payload["dataset"]["lineage"]}
     ]
     if output is Format.json:
         print_json(rows)
@@ -94,6 +100,18 @@ def uses(
         "counts and epsilon are as the client signed them.",
         style="dim",
     )
+
+
+def _statements_about(run: Path, client: str | None, subject: str, identifier: bool) -> set[tuple[str, int]]:
+    """Return the client's statements (whose, which) on orders for which the person's records were read."""
+    if client is None:
+        raise ConfigError("--subject: only the client that holds a person's records knows; name it with --client")
+    from fedge.cli.clients import client_of_run, person_of_run, stores_of  # here: only this needs the client's stores
+    from fedge.rounds.lineage import uses as uses_of
+
+    stores, name = stores_of(client_of_run(run, client)), str(entries_of(run)[0].payload["run"])
+    person = person_of_run(stores, name, subject, identifier)
+    return {(u.leaf.client, u.seq) for u in uses_of(stores.memory, stores.approvals, name, person) if u.read}
 
 
 def schema(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,18 +34,27 @@ def prove(
     out: Annotated[Path | None, typer.Option(help="Write the proof here; without it, to stdout.")] = None,
 ) -> None:
     """Make the proof that an entry is in the log: one .tlog-proof with the entry and the cosigned checkpoint."""
-    entries, note = entries_of(run), published(run / "audit")
+    entries = entries_of(run)
     if not 0 <= entry < len(entries):
         raise ConfigError(f"the log has entries 0 to {len(entries) - 1}, not {entry}")
-    if note is None:
-        raise AuditError(f"{run} holds no published checkpoint")
-    tree = Tree(leaf_hash(e.raw) for e in entries)
-    receipt = Receipt(entry, tuple(tree.inclusion(entry)), note, entries[entry].raw)
+    (receipt,) = proofs(run, entries, [entry])
     if out is None:
         typer.echo(receipt.text, nl=False)
         return
     write_atomically(out, receipt.text.encode())
     console.print(f"{out}; check it with: fedge audit receipt {out} --policy {run / 'audit' / POLICY}", soft_wrap=True)
+
+
+def proofs(run: Path, entries: Sequence[verify.Entry], wanted: Sequence[int]) -> list[Receipt]:
+    """Return the proof of each of the `wanted` entries, under the checkpoint that `run` shows.
+
+    Raises AuditError if it shows none.
+    """
+    note = published(run / "audit")
+    if note is None:
+        raise AuditError(f"{run} holds no published checkpoint")
+    tree = Tree(leaf_hash(e.raw) for e in entries)
+    return [Receipt(i, tuple(tree.inclusion(i)), note, entries[i].raw) for i in wanted]
 
 
 def receipt(

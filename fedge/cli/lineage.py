@@ -8,12 +8,10 @@ import typer
 from rich import box
 from rich.table import Table
 
-from fedge.cli.clients import client_of_run, person, stores_of
+from fedge.cli.clients import client_of_run, person_of_run, stores_of
 from fedge.cli.entries import RunArgument, entries_of
 from fedge.cli.output import Format, FormatOption, console, print_json
-from fedge.errors import ConfigError
 from fedge.rounds import lineage
-from fedge.rounds.erasure import Stores
 
 app = typer.Typer(help="Which rounds and models a person's records went into.", no_args_is_help=True)
 
@@ -58,17 +56,6 @@ def impact(
         print_json({"run": name, "subject": known, "uses": rows, "models": models})
         return
     _print(rows, models)
-
-
-def person_of_run(stores: Stores, run: str, subject: str, identifier: bool) -> str:
-    """Return the person's pseudonym. Raises ConfigError if the client has taken no part in the run."""
-    if not stores.memory.answers(run):
-        known = ", ".join(stores.memory.runs()) or "none"
-        raise ConfigError(
-            f"{stores.folder.root} has made no statement in run {run}: it is a client of other runs ({known}); "
-            "name the client's folder that this run worked with"
-        )
-    return person(stores, subject, identifier)
 
 
 def _print(rows: list[dict[str, Any]], models: list[dict[str, Any]]) -> None:

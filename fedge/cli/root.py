@@ -56,6 +56,12 @@ COMMANDS = {
         "Train again without one person, from the last state that they had no part in.",
         UNLEARN_EXAMPLES,
     ),
+    "receipt": Lazy(
+        "fedge.cli.receipt",
+        "receipt_command",
+        "Write a person's receipt: a page in plain words, and a proof for each use, that anybody can check offline.",
+        "Example:  fedge receipt runs/RUN --client hospital-1 --subject p-0123456789abcdef --out receipt",
+    ),
     "report": Lazy("fedge.cli.report", "report_command", "Write the report of a run anew, from its log alone."),
     "check": Lazy("fedge.cli.report", "check_command", "Check what must hold after any crash."),
 }

@@ -29,18 +29,9 @@ def write_report(folder: RunFolder, verification: Verification) -> None:
 
 def render(verification: Verification) -> str:
     """Return the report as HTML; every string from the log is escaped."""
-    environment = Environment(
-        loader=PackageLoader("fedge.reports"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"reason": _reason, "number": _number, "seconds": _seconds}
     evidence = gather(verification.entries)
-    style = Markup((resources.files("fedge.reports") / "templates" / "report.css").read_text(encoding="utf-8"))
-    return environment.get_template("report.html").render(
-        style=style,
+    return page(
+        "report.html",
         verification=verification,
         limits=LIMITS,
         evidence=evidence,
@@ -54,6 +45,20 @@ def render(verification: Verification) -> str:
         private=evidence.run.get("privacy_statement", {}).get("unit", "none") != "none",
         seeded=evidence.run.get("privacy_statement", {}).get("noise_source", "").startswith("seeded"),
     )
+
+
+def page(template: str, **values: Any) -> str:
+    """Return the page that `template` makes of `values`, in the one style of all pages; every string is escaped."""
+    environment = Environment(
+        loader=PackageLoader("fedge.reports"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"reason": _reason, "number": _number, "seconds": _seconds}
+    style = Markup((resources.files("fedge.reports") / "templates" / "report.css").read_text(encoding="utf-8"))
+    return environment.get_template(template).render(style=style, **values)
 
 
 def _headline(evidence: Evidence) -> Mapping[str, Any] | None:

@@ -70,11 +70,12 @@ def _lines(form: As, events: Sequence[PermissionEvent], profile: Path | None) ->
         tabular.write(events, table)
         yield table.getvalue()
     else:
-        for record in dpv.records(events, _profile(profile)):
+        for record in dpv.records(events, profile_of(profile)):
             yield f"{json.dumps(record, ensure_ascii=False)}\n"
 
 
-def _profile(path: Path | None) -> dpv.Profile:
+def profile_of(path: Path | None) -> dpv.Profile:
+    """Return what the controller has written in `path`. Raises ConfigError, StorageError or PermissionRecordError."""
     if path is None:
         raise ConfigError("--as dpv needs --profile: what only the controller knows; begin with --template")
     try:
