@@ -11,6 +11,8 @@ import torch
 
 from fedge.running import Result, run
 from tests.postgres import binaries, server
+from tests.rounds.people import RUN as PEOPLE
+from tests.rounds.people import records, task
 
 torch.set_num_threads(1)
 
@@ -35,6 +37,18 @@ SMALL = (
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Return a finished small run; tests that change files copy its folder first."""
     return run(*SMALL, f"out={tmp_path_factory.mktemp('runs')}")
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Return a finished run over the named people of `tests.rounds.people`; see `copied`."""
+    return run(*PEOPLE, f"out={tmp_path_factory.mktemp('people')}", task=task(records()))
+
+
+@pytest.fixture
+def copied(people: Result, tmp_path: Path) -> Path:
+    """Return a copy of the folder of `people` that a test may change."""
+    return Path(shutil.copytree(people.folder, tmp_path / people.folder.name))
 
 
 @pytest.fixture

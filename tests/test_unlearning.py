@@ -6,49 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from fedge import unlearning
 from fedge.assemble import Hooks
 from fedge.check import check_house
 from fedge.cli.clients import person, stores_of
-from fedge.cli.root import app
 from fedge.consent.events import PermissionEvent
 from fedge.encoding import timestamp, utc_now
-from fedge.errors import AuditError, BudgetError, ConfigError, FedgeError, PermissionRecordError
+from fedge.errors import AuditError, BudgetError, ConfigError, PermissionRecordError
 from fedge.params import digest, load
 from fedge.rounds.erasure import Stores, erase
 from fedge.rounds.folder import ClientFolder, RunFolder
-from fedge.running import Result, resume, run
-from tests.rounds.people import ROWS, RUN, records, task, without
+from fedge.running import resume, run
+from tests.rounds.people import PERSON, RUN, call, records, task, without
 
-PERSON = f"person-{ROWS + 3:04d}"
-"""The fourth person of site-1."""
 FREE = tuple(o for o in RUN if not o.startswith("population.budgets"))
 """The same without budgets of their own: what a run without privacy needs, and what is just enough for one with."""
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(*RUN, f"out={tmp_path_factory.mktemp('runs')}", task=task(records()))
-
-
-@pytest.fixture
-def copied(first: Result, tmp_path: Path) -> Path:
-    shutil.copytree(first.folder, tmp_path / first.folder.name)
-    return tmp_path / first.folder.name
-
-
 def site(run_folder: Path) -> Stores:
     return stores_of(ClientFolder(run_folder / "clients" / "site-1"))
-
-
-def call(*words: str) -> str:
-    said = CliRunner().invoke(app, list(words))
-    if isinstance(said.exception, FedgeError):
-        raise said.exception
-    assert said.exit_code == 0, said.output
-    return said.stdout
 
 
 def withdraw(run_folder: Path) -> Stores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,29 @@ class Begun:
     bytes_in: int
 
 
+class _Heading(TypedDict):
+    """What every statement of a client begins with."""
+
+    run: str
+    at: str
+    client: str
+    key: str
+    seq: int
+    previous: str | None
+
+
+def _heading(site: Site, run: str, at: datetime) -> _Heading:
+    """Return the beginning of the client's next statement in `run`: whose it is, and where in the chain it stands."""
+    return _Heading(
+        run=run,
+        at=timestamp(at),
+        client=site.client,
+        key=site.key.public.key_id,
+        seq=len(site.memory.answers(run)),
+        previous=site.memory.previous(run),
+    )
+
+
 def data_use(site: Site, order: WorkOrder, result: Result, begun: Begun) -> Answer:
     """Return the client's answer to `order`: a signed `data_use` entry and what opens its commitments."""
     holding, ended = site.holding(order.work), site.machine.clock()
@@ -81,15 +105,10 @@ def data_use(site: Site, order: WorkOrder, result: Result, begun: Begun) -> Answ
     nonce = site.machine.random_bytes(NONCE_BYTES)
     head = site.ledger.head()
     leaf = DataUse(
-        run=order.run,
-        at=timestamp(ended),
-        client=site.client,
-        key=site.key.public.key_id,
+        **_heading(site, order.run, ended),
         work=order.work,
         round=order.round,
         attempt=order.attempt,
-        seq=len(site.memory.answers(order.run)),
-        previous=site.memory.previous(order.run),
         dataset=holding.dataset,
         counts=publish(counts, nonce),
         purpose=order.purpose,
@@ -127,12 +146,7 @@ def withdrawal(site: Site, order: WorkOrder, event: PermissionEvent, now: dateti
     """Return the client's entry that a withdrawal has taken effect, naming nobody."""
     commitment = subject_commitment(site, order.run, event)
     leaf = WithdrawalEffective(
-        run=order.run,
-        at=timestamp(now),
-        client=site.client,
-        key=site.key.public.key_id,
-        seq=len(site.memory.answers(order.run)),
-        previous=site.memory.previous(order.run),
+        **_heading(site, order.run, now),
         subject_commitment=commitment,
         withdrawn_at=event.recorded_at,
         effective_at=timestamp(now),
@@ -144,12 +158,7 @@ def withdrawal(site: Site, order: WorkOrder, event: PermissionEvent, now: dateti
 def erasure(site: Site, order: WorkOrder, done: Erasure, models: tuple[str, ...], now: datetime) -> Answer:
     """Return the client's entry that a person was erased, naming nobody, and the models that include them."""
     leaf = ErasureEffective(
-        run=order.run,
-        at=timestamp(now),
-        client=site.client,
-        key=site.key.public.key_id,
-        seq=len(site.memory.answers(order.run)),
-        previous=site.memory.previous(order.run),
+        **_heading(site, order.run, now),
         subject_commitment=done.commitment,
         requested_at=done.requested_at,
         effective_at=done.effective_at,
@@ -161,12 +170,7 @@ def erasure(site: Site, order: WorkOrder, done: Erasure, models: tuple[str, ...]
 def rotation(site: Site, run: str, round_: int, fresh: PublicKey, now: datetime) -> Answer:
     """Return the client's last entry under its present key: `fresh` speaks for it from the next one on."""
     leaf = KeyRotate(
-        run=run,
-        at=timestamp(now),
-        client=site.client,
-        key=site.key.public.key_id,
-        seq=len(site.memory.answers(run)),
-        previous=site.memory.previous(run),
+        **_heading(site, run, now),
         new_key=fresh.text,
         reason="owner",
     )

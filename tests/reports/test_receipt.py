@@ -1,46 +1,23 @@
 """A person's receipt says what the client's index says, in plain words, and each use in it can be proved offline."""
 
 import json
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from fedge.cli.clients import stores_of
-from fedge.cli.root import app
 from fedge.consent import dpv
 from fedge.errors import ConfigError, FedgeError, PermissionRecordError
 from fedge.ids import SubjectId
 from fedge.rounds import lineage
 from fedge.rounds.erasure import Stores
 from fedge.rounds.folder import ClientFolder
-from fedge.running import Result, run
-from tests.rounds.people import ROWS, RUN, records, task
+from fedge.running import run
+from tests.rounds.people import PERSON, RUN, call, records, task
 
-PERSON = f"person-{ROWS + 3:04d}"
 PAGE = "how-my-data-was-used.html"
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(*RUN, f"out={tmp_path_factory.mktemp('runs')}", task=task(records()))
-
-
-@pytest.fixture
-def copied(first: Result, tmp_path: Path) -> Path:
-    shutil.copytree(first.folder, tmp_path / first.folder.name)
-    return tmp_path / first.folder.name
-
-
-def call(*words: object) -> str:
-    said = CliRunner().invoke(app, [str(w) for w in words])
-    if isinstance(said.exception, FedgeError):
-        raise said.exception
-    assert said.exit_code == 0, said.output
-    return said.stdout
 
 
 def site(copied: Path) -> tuple[Stores, SubjectId]:

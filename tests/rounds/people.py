@@ -3,11 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+from typer.testing import CliRunner
 
+from fedge.cli.root import app
+from fedge.errors import FedgeError
 from fedge.learning.models import mlp
 from fedge.learning.task import Data, Records, Task, accuracy, cross_entropy
 
 ROWS = 40
+PERSON = f"person-{ROWS + 3:04d}"
+"""The fourth person of site-1."""
 RUN = (
     "engine=direct",
     "population=sites",
@@ -48,3 +53,12 @@ def changed(whole: Records, person: str) -> Records:
     row = whole.subjects.index(person)
     features[row, 0] = np.nextafter(features[row, 0], np.float32(np.inf))
     return replace(whole, features=features)
+
+
+def call(*words: object) -> str:
+    """Return what the command line prints; a FedgeError of the command is raised."""
+    said = CliRunner().invoke(app, [str(w) for w in words])
+    if isinstance(said.exception, FedgeError):
+        raise said.exception
+    assert said.exit_code == 0, said.output
+    return said.stdout

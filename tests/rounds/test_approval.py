@@ -21,10 +21,9 @@ from fedge.results import read_lines
 from fedge.rounds.approval import Approvals, Changes, Cohort, changes, cohort
 from fedge.rounds.folder import ClientFolder
 from fedge.running import Result, run
-from tests.rounds.people import ROWS, RUN, changed, records, task, without
+from tests.rounds.people import PERSON, RUN, changed, records, task, without
 
 LINEAGE = Lineage("people/site-1")
-PERSON = f"person-{ROWS + 3:04d}"  # the fourth of site-1
 
 
 def go(tmp_path: Path, train: Records) -> Result:

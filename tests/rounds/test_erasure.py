@@ -1,7 +1,6 @@
 """A person is erased: no byte of them is left at the client, what was said stays provable, no crash undoes it."""
 
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,23 +23,14 @@ from fedge.rounds.erasure import Stores, erase, finish
 from fedge.rounds.folder import ClientFolder
 from fedge.rounds.memory import indices
 from fedge.running import Result, run
-from tests.rounds.people import ROWS, RUN, records, task
+from tests.rounds.people import PERSON, ROWS, RUN, records, task
 
-PERSON = f"person-{ROWS + 3:04d}"
-"""The fourth person of site-1."""
 STEPS = ("intended", "permissions", "answers", "approvals", "caches", "destroyed", "scrubbed")
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """Return a finished run; tests copy its folder."""
-    return run(*RUN, f"out={tmp_path_factory.mktemp('runs')}", task=task(records()))
-
-
 @pytest.fixture
-def home(first: Result, tmp_path: Path) -> Path:
-    shutil.copytree(first.folder, tmp_path / first.folder.name)
-    return tmp_path / first.folder.name / "clients"
+def home(copied: Path) -> Path:
+    return copied / "clients"
 
 
 def site(home: Path) -> Stores:
@@ -219,5 +209,5 @@ def test_keys_of_two_clients_do_not_link(home: Path) -> None:
 
 def test_only_the_owner_can_read_the_keys(home: Path) -> None:
     site(home)
-    files = [p for p in (home / "site-1").glob("subjects.db*")]
+    files = list((home / "site-1").glob("subjects.db*"))
     assert files and all(p.stat().st_mode & 0o077 == 0 for p in files)
