@@ -155,6 +155,11 @@ def test_the_demo(fedge: Run, tmp_path: Path) -> None:
     assert "central" in out
     assert "each alone" in out
     assert "budget exhausted" in out
+    (folder,) = tmp_path.iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["scores"]["accuracy"] >= 0.9
+    assert 3 < summary["epsilon"] <= 4.0
+    assert summary["repeated_subjects"] == 0
     assert "the log holds" in out
 
 
