@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from fedge.rounds.plan import Plan
 from fedge.rounds.sealing import Sealer
 from fedge.rounds.site import Machine, Reached, Server, Site, passed
 from fedge.rounds.state import StateStore
+from fedge.secagg.terms import Terms, noisy_terms, update_terms
 from fedge.signing import PASSPHRASE, PrivateKey, generate, load_private, save_private
 from fedge.simulation import partition
 from fedge.simulation.permissions import Ground, Shares
@@ -113,7 +114,9 @@ def assemble(
     book = Book(AuditLog(server_journal(config.log, folder, run), f"fedge/{run}", log_key), server_key)
     book.log.check_not_behind(folder.audit)
     states = StateStore(folder.server, folder.root, config.keep_states)
-    plan = _plan(config, task, run, book, states, server_key, clock)
+    plan = replace(
+        _plan(config, task, run, book, states, server_key, clock), terms=_terms(config, len(parts), recipe_of(config))
+    )
     return Assembled(
         config=config,
         task=task,
@@ -247,13 +250,26 @@ def _first_model(config: RunConfig, task: Task, states: StateStore) -> str:
     return before.model
 
 
+def _terms(config: RunConfig, clients: int, recipe: Recipe) -> Terms | None:
+    """Return the terms of secure aggregation among up to `clients`, or None without it."""
+    privacy = config.privacy
+    if not privacy.secure_aggregation:
+        return None
+    if privacy.noise_at == "client" or recipe.privacy is None:
+        return update_terms(clients, privacy.update_norm, privacy.colluding)
+    std = recipe.privacy.noise_multiplier * privacy.clip_norm
+    return noisy_terms(clients, std, privacy.clip_norm, privacy.colluding, privacy.dropouts, recipe.steps)
+
+
 def _statement(config: RunConfig) -> PrivacyStatement:
     if config.privacy.unit == "none":
         return PrivacyStatement("none", "none", "none", "none", None, "none", "none")
     source = "os-aes-ctr" if config.privacy.noise == "secure" else "seeded-aes-ctr"
     adjacency = STATEMENT.adjacency.replace("/", "-")
     delta = decimal(config.privacy.delta)
-    return PrivacyStatement("record", adjacency, "dp-accounting-pld", STATEMENT.sampling, delta, source, "client")
+    return PrivacyStatement(
+        "record", adjacency, "dp-accounting-pld", STATEMENT.sampling, delta, source, config.privacy.noise_at
+    )
 
 
 def _coordinator(  # noqa: PLR0913, PLR0917 - the seam where all parts meet

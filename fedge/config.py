@@ -96,6 +96,10 @@ class Privacy:
 
     `epsilon` at `delta` for the whole planned run, adjacency add/remove one record, noise added by the client.
     `noise` seeded makes a simulation repeatable and protects nobody; secure draws from the operating system.
+
+    With `secure_aggregation` the server sees the sum of the updates only, each shortened to the L2 norm `update_norm`,
+    and `colluding` clients may be on its side. Then `noise_at` distributed lets each client add a share of the noise,
+    such that the shares of all but `colluding` and `dropouts` of them are what the epsilon needs; each step is a sum.
     """
 
     unit: Literal["none", "record", "client"] = "record"
@@ -103,12 +107,19 @@ class Privacy:
     delta: float = 1e-5
     clip_norm: float = 1.0
     noise: Literal["seeded", "secure"] = "seeded"
+    noise_at: Literal["client", "distributed"] = "client"
     secure_aggregation: bool = False
+    colluding: int = 1
+    dropouts: int = 0
+    update_norm: float = 16.0
 
     def __post_init__(self) -> None:
         _within("epsilon", self.epsilon, 0, 1e4, open_low=True)
         _within("delta", self.delta, 0, 0.1, open_low=True)
         _within("clip_norm", self.clip_norm, 0, 1e6, open_low=True)
+        _within("colluding", self.colluding, 0, 1000)
+        _within("dropouts", self.dropouts, 0, 1000)
+        _within("update_norm", self.update_norm, 0, 1e6, open_low=True)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,21 @@ def subtract(left: Params, right: Params) -> dict[str, NDArray[np.floating]]:
     return {name: (left[name] - right[name]).astype(left[name].dtype) for name in sorted(left)}
 
 
+def flat(params: Params) -> NDArray[np.float64]:
+    """Return all entries as one vector, in the order of names."""
+    return np.concatenate([np.zeros(0), *(params[name].ravel() for name in sorted(params))], dtype=np.float64)
+
+
+def shaped(vector: NDArray[np.float64], like: Params) -> dict[str, NDArray[np.floating]]:
+    """Return `vector` with the names, shapes and dtypes of `like`; the inverse of `flat`."""
+    found, place = {}, 0
+    for name in sorted(like):
+        part = vector[place : place + like[name].size]
+        found[name] = part.reshape(like[name].shape).astype(like[name].dtype)
+        place += like[name].size
+    return found
+
+
 def norm(params: Params) -> float:
     """Return the Euclidean norm over all entries."""
     return float(np.sqrt(sum(float(np.sum(np.square(v, dtype=np.float64))) for v in params.values())))

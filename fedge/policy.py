@@ -48,6 +48,7 @@ class ClientPolicy:
 
     `tasks` and `purposes` empty allow whatever the server's manifest names; `withdrawn_in_flight` says what becomes of
     an update if a person in it withdraws before it is sent; `require_privacy` refuses any un-noised update.
+    Under secure aggregation so many as `minimum_colluding` clients must be able to collude with the server in vain.
     """
 
     require_privacy: bool = True
@@ -60,6 +61,7 @@ class ClientPolicy:
     maximum_clip_norm: float = 100.0
     maximum_epsilon_per_round: float = 8.0
     public_size: bool = False
+    minimum_colluding: int = 0
     withdrawn_in_flight: Literal["discard", "finish"] = "discard"
 
     def __post_init__(self) -> None:

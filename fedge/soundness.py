@@ -5,6 +5,8 @@ Each rule is a sentence about the configuration; the first that fails is raised.
 
 from __future__ import annotations
 
+import math
+
 from fedge.config import RunConfig
 from fedge.errors import ConfigError, UnsoundError
 from fedge.learning.aggregation import ROBUST
@@ -16,6 +18,7 @@ def check(config: RunConfig, task: Task) -> None:
     """Raise UnsoundError for what would be dishonest, ConfigError for what is not to be had."""
     _weighting(config)
     _secure_aggregation(config)
+    _noise_at(config)
     _client_level(config)
     if config.privacy.unit == "record":
         check_private(task.model())
@@ -28,11 +31,27 @@ def check_data(config: RunConfig, task: Task, data: Data) -> None:
 
 
 def check_enough(config: RunConfig, clients: int, needed: int) -> None:
-    """Raise ConfigError if the strategy is not defined for so few clients."""
+    """Raise ConfigError if the strategy is not defined for so few clients, UnsoundError if their sum hides nobody."""
+    _hidden(config, clients)
     if clients < needed:
         raise ConfigError(
             f"strategy.name: {config.strategy.name} is defined for at least {needed} updates, and there are {clients} "
             "clients; raise population.clients or lower strategy.malicious"
+        )
+
+
+def _hidden(config: RunConfig, clients: int) -> None:
+    privacy = config.privacy
+    if not privacy.secure_aggregation:
+        return
+    asked = max(config.sampling.minimum_clients, math.ceil(config.sampling.fraction * clients))
+    shared = privacy.noise_at == "distributed"
+    least = privacy.colluding + (privacy.dropouts + 1 if shared else 2)
+    if asked < least:
+        raise UnsoundError(
+            f"a round asks {asked} clients, of which {privacy.colluding} may collude with the server"
+            + (f" and {privacy.dropouts} be missing" if shared else "")
+            + f": it takes at least {least} to hide one; raise population.clients, or lower privacy.colluding"
         )
 
 
@@ -63,7 +82,24 @@ def _secure_aggregation(config: RunConfig) -> None:
             f"strategy.name={config.strategy.name} under secure aggregation: it compares single updates, and secure "
             "aggregation shows the server only their sum; use fedavg or one of the adaptive family"
         )
-    raise ConfigError("privacy.secure_aggregation: not available in this version; set it to false")
+    if config.strategy.weighting == "examples":
+        raise UnsoundError(
+            "strategy.weighting=examples under secure aggregation: sizes would travel in clear beside what is hidden; "
+            "use strategy.weighting=uniform"
+        )
+
+
+def _noise_at(config: RunConfig) -> None:
+    privacy = config.privacy
+    if privacy.noise_at != "distributed":
+        return
+    if privacy.unit == "none":
+        raise UnsoundError("privacy.noise_at=distributed without privacy: there is no noise to share; set privacy.unit")
+    if not privacy.secure_aggregation:
+        raise UnsoundError(
+            "privacy.noise_at=distributed without secure aggregation: a client's share of the noise is too little for "
+            "an update that is seen by itself; set privacy.secure_aggregation=true"
+        )
 
 
 def _client_level(config: RunConfig) -> None:

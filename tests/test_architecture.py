@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "fedge"
 
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"ids", "errors", "encoding", "signing", "journal", "postgres", "params", "files", "erasable"}),
-    frozenset({"privacy", "consent", "policy", "audit"}),
+    frozenset({"privacy", "consent", "policy", "audit", "secagg"}),
     frozenset({"learning"}),
     frozenset({"rounds"}),
     frozenset({"flower", "simulation", "deploy", "reports", "edge", "redteam"}),

@@ -84,6 +84,10 @@ class AuditLog:
         """Return the proof that the log extends what it was at `old_size`; empty for 0."""
         return self._tree.consistency(old_size) if old_size else []
 
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Return the proof that entry `index` is in what the log was at `size`."""
+        return self._tree.inclusion(index, size)
+
     def receipt(self, index: int, note: Note) -> Receipt:
         """Return the receipt of entry `index` under the checkpoint in `note`."""
         return Receipt(index, tuple(self._tree.inclusion(index, parse_body(note.body).size)), note)

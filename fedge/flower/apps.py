@@ -23,7 +23,7 @@ Answer = Callable[[Kind, Parcel], Parcel]
 
 
 def client_app(answer: Answer) -> ClientApp:
-    """Return the ClientApp of one client: `train` carries work, `query` carries hello and seal."""
+    """Return the ClientApp of one client: `train` carries work, `query` carries hello, seal and secure."""
     app = ClientApp()
 
     def handler(kind: Kind) -> Callable[[Message, Context], Message]:
@@ -35,6 +35,7 @@ def client_app(answer: Answer) -> ClientApp:
     app.train()(handler("work"))
     app.query("hello")(handler("hello"))
     app.query("seal")(handler("seal"))
+    app.query("secure")(handler("secure"))
     return app
 
 

@@ -16,7 +16,12 @@ from fedge.flower import wire
 from fedge.ids import ClientId, client_id
 from fedge.rounds.messages import Kind, Parcel, only_statement, read_enrolment
 
-MESSAGE_TYPES: Mapping[Kind, str] = {"hello": "query.hello", "work": "train", "seal": "query.seal"}
+MESSAGE_TYPES: Mapping[Kind, str] = {
+    "hello": "query.hello",
+    "work": "train",
+    "seal": "query.seal",
+    "secure": "query.secure",
+}
 
 
 class FlowerFleet:

@@ -136,9 +136,11 @@ class GridGaussianOptimizer(DPOptimizer):  # type: ignore[misc] # Opacus is unty
     whose gradient is not finite count as zero: one of them must not turn the model into NaN.
     """
 
-    def __init__(self, sgd: torch.optim.SGD, privacy: RecordLevel, normaliser: float, dice: Dice) -> None:
+    def __init__(
+        self, sgd: torch.optim.SGD, privacy: RecordLevel, normaliser: float, dice: Dice, grid: float | None = None
+    ) -> None:
         self._std = privacy.noise_multiplier * privacy.clip_norm
-        self._grid = grid_for(self._std)
+        self._grid = grid or grid_for(self._std)
         dimension = sum(p.numel() for g in sgd.param_groups for p in g["params"] if p.requires_grad)
         super().__init__(
             sgd,
@@ -160,12 +162,15 @@ class GridGaussianOptimizer(DPOptimizer):  # type: ignore[misc] # Opacus is unty
 
     def release(self) -> None:
         """Turn the sum into the noisy mean gradient of every parameter; this is the mechanism the ledger accounts."""
+        for parameter, noisy in self.noisy_sums():
+            parameter.grad = (noisy / self._normaliser).to(parameter.dtype)
+
+    def noisy_sums(self) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
+        """Yield every parameter with its noisy sum in float64, exact multiples of the grid, and forget the sum."""
         for parameter in self.params:
-            total = _sum_of(parameter)
-            rounded = torch.round(total / self._grid) * self._grid
+            rounded = torch.round(_sum_of(parameter) / self._grid) * self._grid
             noise = self._dice.discrete_gaussian(tuple(parameter.shape), self._std, self._grid)
-            noisy = (rounded + torch.from_numpy(noise)) / self._normaliser
-            parameter.grad = noisy.to(parameter.dtype)
+            yield parameter, rounded + torch.from_numpy(noise)
             parameter.grad_sample = parameter.summed_grad = None
 
     def _zero_records(self, unusable: torch.Tensor) -> None:

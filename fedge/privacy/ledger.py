@@ -71,14 +71,31 @@ class Ledger:
         Raises BudgetError if the budget of `lineage` does not allow it, or if it has none.
         """
         with self._journal.transaction():
-            self._refresh()
-            known = next((s for s in self._spends if s.key == key and s.repeatable and repeatable), None)
+            known = self.check(lineage, key, event, repeatable=repeatable)
             if known is not None:
                 return known
-            self._check(lineage, event)
             body = {"lineage": lineage, "key": key, "event": events.to_record(event), "repeatable": repeatable}
             self._append("reserve", body, at)
         return self._spends[-1]
+
+    def check(self, lineage: Lineage, key: str, event: Event, *, repeatable: bool) -> Reservation | None:
+        """Return the spend that `reserve` would find, or None if it would make a new one; nothing is spent.
+
+        Raises BudgetError as `reserve` would.
+        """
+        self._refresh()
+        known = next((s for s in self._spends if s.key == key and s.repeatable and repeatable), None)
+        if known is None:
+            self._check(lineage, event)
+        return known
+
+    def reservation(self, position: int) -> Reservation:
+        """Return the spend that is entry `position`. Raises LedgerError if there is none."""
+        self._refresh()
+        for spend in self._spends:
+            if spend.position == position:
+                return spend
+        raise LedgerError(f"entry {position} of the privacy ledger is no spend; restore it from the latest copy")
 
     def commit(self, reservation: Reservation, answer: str, at: datetime) -> None:
         """Note that the reserved job was done and its answer has digest `answer`; repeating it changes nothing."""

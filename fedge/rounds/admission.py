@@ -9,6 +9,8 @@ be told that there is enough; hence the policy comes before.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -59,30 +61,59 @@ class Admitted:
     reservation: Reservation
 
 
+@dataclass(frozen=True)
+class Examined:
+    """An order that may be carried out as things stand; `key` names the very release, if that is `repeatable`."""
+
+    job: Job
+    holding: Holding
+    eligible: NDArray[np.int64]
+    verdicts: Verdicts
+    snapshot: str
+    key: str
+    repeatable: bool
+
+
 def admit(site: Site, order: WorkOrder, now: datetime) -> Admitted:
     """Return what the order may do, with its spend reserved; raise Refused with the reason otherwise."""
+    found = examine(site, order, now)
+    with _refusing(found.verdicts):
+        lineage, event = found.holding.lineage, found.job.event
+        reservation = site.ledger.reserve(lineage, found.key, event, now, repeatable=found.repeatable)
+    return Admitted(found.job, found.holding, found.eligible, found.verdicts, found.snapshot, reservation)
+
+
+def examine(site: Site, order: WorkOrder, now: datetime) -> Examined:
+    """Return what the order may do as things stand, nothing reserved yet; raise Refused with the reason otherwise."""
     _check_fresh(site, order, now)
     _check_log(site, order)
     holding, job = site.holding(order.work), _job(site, order)
     _check_cohort(site, holding, now)
-    verdicts, snapshot = _judge(site, order, holding, now)
+    verdicts, snapshot = judged(site, order, holding, now)
     eligible = np.flatnonzero(verdicts.admitted & holding.records.usable).astype(np.int64)
     if len(eligible) == 0:
         raise Refused("no_permitted_record", verdicts)
-    try:
+    with _refusing(verdicts):
         _check_ledger_is_latest(site, order)
         _check_policy(site, order, job, holding, len(eligible))
         # The same job on the same data with the same dice is the same release: the key binds all of them.
         key = digest(canonical([order.substance, snapshot, holding.dataset.commitment, digest(eligible.tobytes())]))
         repeatable = not site.dice(order.work, order.round).secure
-        reservation = site.ledger.reserve(holding.lineage, key, job.event, now, repeatable=repeatable)
+        site.ledger.check(holding.lineage, key, job.event, repeatable=repeatable)
+    return Examined(job, holding, eligible, verdicts, snapshot, key, repeatable)
+
+
+@contextmanager
+def _refusing(verdicts: Verdicts) -> Iterator[None]:
+    """Turn what the ledger and the policy say into a Refused that knows the verdicts."""
+    try:
+        yield
     except Refused as refusal:
         raise Refused(refusal.reason, verdicts) from refusal
     except BudgetError as error:
         raise Refused("budget_exhausted", verdicts) from error
     except LedgerError as error:
         raise Refused("ledger_unreadable", verdicts) from error
-    return Admitted(job, holding, eligible, verdicts, snapshot, reservation)
 
 
 def _check_fresh(site: Site, order: WorkOrder, now: datetime) -> None:
@@ -128,7 +159,7 @@ def _check_cohort(site: Site, holding: Holding, now: datetime) -> None:
     )
 
 
-def _judge(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tuple[Verdicts, str]:
+def judged(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tuple[Verdicts, str]:
     """Return a verdict per record and the digest of the permission records that they rest on."""
     try:
         purpose(order.purpose)

@@ -35,12 +35,13 @@ from fedge.signing import PrivateKey, PublicKey, public_key
 class Chain:
     """Where a client's statements stand in the log: entry numbers in order, and the digest of each.
 
-    `keys` are all that have spoken for it, the last of them now.
+    `keys` are all that have spoken for it, the last of them now; `named` are the entries that say so, one for each.
     """
 
     keys: tuple[PublicKey, ...]
     entries: tuple[int, ...] = ()
     digests: tuple[str, ...] = ()
+    named: tuple[int, ...] = ()
 
     @property
     def key(self) -> PublicKey:
@@ -120,7 +121,7 @@ class Book:
                 self.opening = leaf
             case ClientEnrol():
                 self._enrolled[client_id(leaf.client)] = leaf
-                self._chains[client_id(leaf.client)] = Chain((public_key(leaf.key),))
+                self._chains[client_id(leaf.client)] = Chain((public_key(leaf.key),), named=(index,))
             case KeyRevoke() if leaf.key == self.chain(client_id(leaf.client)).key.key_id:
                 self._silenced.add(client_id(leaf.client))
             case ClientRetire():
@@ -134,5 +135,7 @@ class Book:
         if isinstance(leaf, ClientLeaf):
             client = client_id(leaf.client)
             chain = self.chain(client)
-            keys = (*chain.keys, public_key(leaf.new_key)) if isinstance(leaf, KeyRotate) else chain.keys
-            self._chains[client] = Chain(keys, (*chain.entries, index), (*chain.digests, digest(entry)))
+            keys, named = chain.keys, chain.named
+            if isinstance(leaf, KeyRotate):
+                keys, named = (*keys, public_key(leaf.new_key)), (*named, index)
+            self._chains[client] = Chain(keys, (*chain.entries, index), (*chain.digests, digest(entry)), named)

@@ -25,6 +25,7 @@ from fedge.audit.leaves import (
 )
 from fedge.encoding import Clock, decimal, timestamp
 from fedge.errors import LogConflictError, RoundError
+from fedge.ids import ClientId
 from fedge.learning.aggregation import Aggregation, Combined, Contribution
 from fedge.params import Params
 from fedge.rounds.book import Book
@@ -35,6 +36,7 @@ from fedge.rounds.plan import Plan
 from fedge.rounds.record import RoundRecord
 from fedge.rounds.sampling import Permuter, cohort
 from fedge.rounds.sealing import Sealer
+from fedge.rounds.secure.descent import EVERYBODY, learn_together
 from fedge.rounds.state import State, StateStore
 from fedge.rounds.tally import Tally
 from fedge.signing import PrivateKey
@@ -121,9 +123,9 @@ class Coordinator:
         round_, began = state.round + 1, self.clock()
         exchange, plan = self._exchange, self.plan
         asked = cohort(exchange.reachable(), plan.fraction, plan.minimum_clients, self.dice(round_))
-        tallies = exchange.ask("train", round_, state, asked, plan.recipe, state.params)
+        tallies, updates = self._heard(exchange, round_, state, asked)
         answered = self.clock()
-        combined, reason = self._combined(state, round_, tallies)
+        combined, reason = self._combined(state, round_, updates)
         new = State(round_, combined.params, combined.memory)
         scores = {name: value for name, value in self.score(new.params).items() if math.isfinite(value)}
         judged = self.clock()
@@ -154,16 +156,30 @@ class Coordinator:
             bytes_up=up,
         )
 
-    def _combined(self, state: State, round_: int, tallies: Sequence[Tally]) -> tuple[Combined, str | None]:
-        """Return the next model, or the old one and the reason why the round is void."""
-        weigh = self.plan.weighting == "examples"
-        accepted = [
+    def _heard(
+        self, exchange: Exchange, round_: int, state: State, asked: Sequence[ClientId]
+    ) -> tuple[Sequence[Tally], Sequence[Contribution] | str]:
+        """Return what each answer counts for, and the updates, or the reason why they are none."""
+        plan = self.plan
+        if plan.terms is not None:  # nobody sees an update: their mean stands for all of them
+            said = learn_together(exchange, plan.terms, round_, state, asked)
+            return said.tallies, said.reason or [Contribution(EVERYBODY, said.mean or {})]
+        tallies = exchange.ask("train", round_, state, asked, plan.recipe, state.params)
+        weigh = plan.weighting == "examples"
+        updates = [
             Contribution(t.part.client, t.tensors, t.size if weigh else 1.0) for t in tallies if t.tensors is not None
         ]
+        few = len(updates) < max(plan.minimum_updates, self.aggregation.needs)
+        return tallies, "too_few_updates" if few else updates
+
+    def _combined(
+        self, state: State, round_: int, updates: Sequence[Contribution] | str
+    ) -> tuple[Combined, str | None]:
+        """Return the next model, or the old one and the reason why the round is void."""
         old = Combined(state.params, state.memory)
-        if len(accepted) < max(self.plan.minimum_updates, self.aggregation.needs):
-            return old, "too_few_updates"
-        combined = self.aggregation.combine(state.params, state.memory, accepted, round_)
+        if isinstance(updates, str):
+            return old, updates
+        combined = self.aggregation.combine(state.params, state.memory, updates, round_)
         try:
             parameters.check_like(combined.params, state.params)
         except RoundError:

@@ -20,6 +20,7 @@ from fedge.rounds.messages import Enrolment, Fleet, Hello, Parcel, Work, WorkOrd
 from fedge.rounds.plan import Plan
 from fedge.rounds.state import State
 from fedge.rounds.tally import Tally, tally
+from fedge.secagg.terms import Terms
 from fedge.signing import PrivateKey
 
 ORDER_LIFETIME = timedelta(hours=1)
@@ -82,15 +83,23 @@ class Exchange:
         like: Params,
     ) -> list[Tally]:
         """Send an order to each client and return what its answer counts for, sorted by client."""
-        orders = {c: self._order(work, round_, c, state.model, recipe, len(asked)) for c in asked}
+        orders = {c: self.order(work, round_, c, state.model, recipe, len(asked)) for c in asked}
         parcels = {c: Parcel((sign(order, self.key),), state.params) for c, order in orders.items()}
         answers = self.fleet.dispatch("work", parcels)
         self.reached("answered")
         return [tally(orders[c], answers.get(c), self.book.chain(c), like) for c in sorted(asked)]
 
-    def _order(
-        self, work: Work, round_: int, client: ClientId, model: str, recipe: Mapping[str, object], cohort_size: int
+    def order(
+        self,
+        work: Work,
+        round_: int,
+        client: ClientId,
+        model: str,
+        recipe: Mapping[str, object],
+        cohort_size: int,
+        terms: Terms | None = None,
     ) -> WorkOrder:
+        """Return the order for one client, from now on for an hour; with `terms` it opens a secure session."""
         opening, now = self.plan.opening, self.clock()
         return WorkOrder(
             work=work,
@@ -108,6 +117,7 @@ class Exchange:
             config_digest=opening.config_digest,
             issued=timestamp(now),
             expires=timestamp(now + ORDER_LIFETIME),
+            terms=terms,
         )
 
 

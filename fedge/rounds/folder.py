@@ -130,6 +130,11 @@ class ClientFolder:
         return self.root / "answer.safetensors"
 
     @property
+    def sessions(self) -> Path:
+        """The secrets of the latest session of secure aggregation in each run, while it lasts."""
+        return self.root / "sessions"
+
+    @property
     def faults(self) -> Path:
         """What went wrong, for the owner: tracebacks may quote data, so they never leave."""
         return self.root / "faults.log"

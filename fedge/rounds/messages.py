@@ -8,6 +8,8 @@ client may say about its data is a log leaf, whose type admits no raw value.
     Hello            ─────────────────────▶  Enrolment
     WorkOrder+model  ─────────────────────▶  data_use leaf (+ update | + result)     the answer IS the log entry
     SealRequest      ─────────────────────▶  SealAnswer: cosignature, or why not
+
+Under secure aggregation an order opens a session instead; what is said in one is in `secure.messages`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from fedge.encoding import canonical, digest, from_plain, parse, to_plain
 from fedge.errors import ParseError, RoundError
 from fedge.ids import ClientId
 from fedge.params import Params
+from fedge.secagg.terms import Terms
 from fedge.signing import PrivateKey, PublicKey, envelope_bytes, parse_envelope, public_key, seal, unseal
 
 Work = Literal["train", "evaluate"]
 PUBLIC_SIZE = "fedge.public_size"
 """Name of the tensor by which a client whose policy declares its size public states its number of records."""
-Kind = Literal["hello", "work", "seal"]
+Kind = Literal["hello", "work", "seal", "secure"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class WorkOrder:
     """What the server asks of one client in one round; the client judges it before it touches a record.
 
     `recipe` is the plain record of a `learning.recipe.Recipe` (or of an evaluation), `model` the digest of the
-    tensors beside it, `issued` and `expires` RFC 3339 times, `cohort` the number of clients asked.
+    tensors beside it, `issued` and `expires` RFC 3339 times, `cohort` the number of clients asked. With `terms` it
+    opens a session of secure aggregation, and nothing computed from data may leave but by way of that.
     """
 
     work: Work
@@ -83,6 +87,7 @@ class WorkOrder:
     config_digest: str
     issued: str
     expires: str
+    terms: Terms | None = None
 
     @property
     def substance(self) -> str:
@@ -120,8 +125,7 @@ class SealAnswer:
     pinned_size: int
 
 
-Message = Hello | Enrolment | WorkOrder | SealRequest | SealAnswer
-M = TypeVar("M", Hello, Enrolment, WorkOrder, SealRequest, SealAnswer)
+M = TypeVar("M")
 
 
 class Fleet(Protocol):
@@ -140,13 +144,13 @@ class Fleet(Protocol):
         ...
 
 
-def payload_type(kind: type[Message]) -> str:
+def payload_type(kind: type) -> str:
     """Return the DSSE payload type of a message class, e.g. `application/vnd.fedge.workorder+json`."""
     return f"application/vnd.fedge.{kind.__name__.lower()}+json"
 
 
-def sign(message: Message, key: PrivateKey) -> bytes:
-    """Return `message` as the bytes of a signed envelope."""
+def sign(message: object, key: PrivateKey) -> bytes:
+    """Return `message`, a frozen dataclass of plain values, as the bytes of a signed envelope."""
     return envelope_bytes(seal(payload_type(type(message)), to_plain(message), key))
 
 

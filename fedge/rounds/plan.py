@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedge.audit.leaves import RunOpen
+from fedge.secagg.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Plan:
 
     `opening` is that entry (its quorum is set when the clients have enrolled); `recipe` is the plain record of what a
     client does in one round; `weighting` examples weighs by the sizes that clients declare public; fewer reachable
-    clients than `minimum_clients` end the run, fewer updates than `minimum_updates` make a round void.
+    clients than `minimum_clients` end the run, fewer updates than `minimum_updates` make a round void. With `terms`
+    updates are summed securely, and the server sees none of them.
     """
 
     opening: RunOpen
@@ -24,6 +26,7 @@ class Plan:
     minimum_clients: int = 1
     minimum_updates: int = 1
     weighting: str = "uniform"
+    terms: Terms | None = None
 
     @property
     def run(self) -> str:

@@ -23,6 +23,7 @@ from fedge.rounds.approval import Approvals, Cohort
 from fedge.rounds.findings import Findings
 from fedge.rounds.keys import ClientKey
 from fedge.rounds.memory import Memory
+from fedge.rounds.secure.sessions import Sessions
 from fedge.signing import PrivateKey, PublicKey, RandomBytes
 
 Reached = Callable[[str], None]
@@ -103,6 +104,7 @@ class Site:
     ledger: Ledger
     policy: ClientPolicy
     memory: Memory
+    sessions: Sessions
     findings: Findings
     dice: Callable[[str, int], Dice]
     machine: Machine

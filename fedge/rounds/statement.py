@@ -51,7 +51,8 @@ def _nobody() -> NDArray[np.int64]:
 class Result:
     """How an order ended at the client; `tensors` are what leaves, if anything.
 
-    `pool` are the records that batches were drawn from, `used` those that were read.
+    `pool` are the records that batches were drawn from, `used` those that were read; `sent` is how many bytes left
+    before, if the tensors left one by one.
     """
 
     outcome: Outcome
@@ -64,6 +65,7 @@ class Result:
     update: str | None = None
     job: Job | None = None
     snapshot: str | None = None
+    sent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def data_use(site: Site, order: WorkOrder, result: Result, begun: Begun) -> Answ
         update=result.update,
         format="safetensors",
         privacy=_spend(site, order, holding, result, head.digest),
-        secure_aggregation=False,
+        secure_aggregation=order.terms is not None,
         digests=Digests(site.machine.code, order.config_digest),
         started=timestamp(begun.at),
         ended=timestamp(ended),
@@ -233,7 +235,7 @@ def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend,
         steps=job.event.steps if isinstance(job.event, SampledGaussian | Gaussian) else 0,
         epsilon_round=decimal(epsilon([job.event], delta)) if delta is not None else None,
         secure_noise=site.dice(order.work, order.round).secure,
-        noise_at="client",
+        noise_at="distributed" if order.terms is not None and order.terms.noise == "distributed" else "client",
     )
 
 
@@ -246,7 +248,7 @@ def _resources(site: Site, result: Result, begun: Begun, ended: datetime) -> Res
         wall_ms=max(0, round((ended - begun.at).total_seconds() * 1000)),
         cpu_ms=max(0, round((site.machine.cpu_seconds() - begun.cpu_seconds) * 1000)),
         bytes_in=begun.bytes_in,
-        bytes_out=size_in_bytes(result.tensors or {}),
+        bytes_out=size_in_bytes(result.tensors or {}) + (result.sent or 0),
         energy_mj=None,
         energy_source="none",
         device=site.machine.device,

@@ -7,6 +7,7 @@ privacy, and its statement says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from fedge.rounds.record import Outcome, Participation
 from fedge.signing import public_key, unseal
 
 MAX_STATEMENTS = 1000
+Take = Callable[[Parcel, DataUse], tuple[Params, float]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ class Tally:
 
 def tally(order: WorkOrder, parcel: Parcel | None, chain: Chain, like: Params) -> Tally:
     """Return what the answer of the client that `order` names counts for; `like` has the shapes that are expected."""
+    return judged(order, parcel, chain, lambda said, use: _tensors(said, use, like))
+
+
+def judged(order: WorkOrder, parcel: Parcel | None, chain: Chain, take: Take) -> Tally:
+    """Return what an answer counts for; `take` returns the tensors that the statement speaks of, and the public size.
+
+    It raises RoundError if they are not what the statement names.
+    """
     client = ClientId(order.client)
     if parcel is None:
         return Tally(Participation(client, "silent"))
@@ -52,7 +62,7 @@ def tally(order: WorkOrder, parcel: Parcel | None, chain: Chain, like: Params) -
         outcome: Outcome = "failed" if use.outcome == "failed" else "refused"
         return Tally(_part(client, outcome, use.reason, use), statements)
     try:
-        tensors, size = _tensors(parcel, use, like)
+        tensors, size = take(parcel, use)
     except RoundError:
         return Tally(_part(client, "rejected", "bad_update", use), statements, update=use.update)
     return Tally(_part(client, "accepted", None, use), statements, tensors, size, use.update)

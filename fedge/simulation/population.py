@@ -36,6 +36,7 @@ from fedge.rounds.erasure import Stores
 from fedge.rounds.findings import Findings
 from fedge.rounds.folder import ClientFolder
 from fedge.rounds.keys import ClientKey
+from fedge.rounds.secure.sessions import Sessions
 from fedge.rounds.site import Holding, Machine, Reached, Server, Site, passed
 from fedge.signing import RandomBytes, generate, load_private, save_private
 from fedge.simulation import permissions
@@ -110,6 +111,7 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
         ledger=_ledger(world, owner, client, folder),
         policy=owner.policy,
         memory=stores.memory,
+        sessions=Sessions(folder.sessions),
         findings=Findings(stores.pins.beside("findings")),
         dice=lambda work, round_: world.dice(client, work, round_),
         machine=world.machine,
