@@ -1,6 +1,7 @@
 """A run that kills its own process at the n-th time it reaches a step: `python -m tests.rounds.dying OUT PARTY STEP N`.
 
-With PARTY `resume`, OUT is the run's folder and the run is continued instead.
+What follows are overrides in place of the usual ones. With PARTY `resume`, OUT is the run's folder and the run is
+continued instead.
 """
 
 import os
@@ -17,7 +18,7 @@ from tests.conftest import SMALL
 torch.set_num_threads(1)
 
 
-def main(out: str, party: str, step: str, nth: str) -> None:
+def main(out: str, party: str, step: str, nth: str, *overrides: str) -> None:
     seen = 0
 
     def reached(name: str) -> None:
@@ -30,7 +31,7 @@ def main(out: str, party: str, step: str, nth: str) -> None:
     if (Path(out) / "config.yaml").exists():
         resume(Path(out), hooks=hooks)
     else:
-        run(*SMALL, f"out={out}", hooks=hooks)
+        run(*(overrides or SMALL), f"out={out}", hooks=hooks)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,8 @@ def _sealed(seat: Seat, _request: Introduction, statement: bytes, _tensors: Para
         peers, me = introduced_once(seat.site, statement), seat.site.client
         if me not in peers or peers[me].keys.self_mask != digest(seat.secrets.self_mask):
             raise RoundError("this client's own keys are not among those that the server introduces")
-        if not seat.terms.least(len(peers)) <= len(peers) <= seat.terms.clients:
+        least = max(seat.terms.least(len(peers)), seat.site.policy.minimum_cohort)
+        if not least <= len(peers) <= seat.terms.clients:
             raise RoundError(f"{len(peers)} clients are in the session, which is not what its terms are made for")
         seat.terms.honest(len(peers))
         if seat.terms.steps:  # nobody is recovered within a session of steps
