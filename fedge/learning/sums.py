@@ -21,8 +21,8 @@ from fedge.errors import UnsoundError
 from fedge.learning.loader import Loader
 from fedge.learning.models import load_params
 from fedge.learning.recipe import Poisson, Recipe, RecordLevel
-from fedge.learning.task import Task, per_record
-from fedge.learning.training import GridGaussianOptimizer, batches, check_apart, check_private
+from fedge.learning.task import Task
+from fedge.learning.training import GridGaussianOptimizer, accumulate, batches, check_apart, check_private
 from fedge.params import Params
 from fedge.privacy.noise import Dice
 
@@ -54,11 +54,7 @@ def noisy_sum(
         wrapped = GradSampleModule(module, batch_first=True, loss_reduction="sum")
         sgd = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1.0)
         optimizer = GridGaussianOptimizer(sgd, RecordLevel(std / clip, clip), 1.0, dice, grid)
-        features, targets = loader.read(next(batches(loader.eligible, recipe, dice)))
-        if len(targets):
-            losses = per_record(task.loss, wrapped(features.requires_grad_(True)), targets)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.clip_and_accumulate()
+        accumulate(task, wrapped, optimizer, loader, next(batches(loader.eligible, recipe, dice)))
         names = {id(p): name for name, p in module.named_parameters()}
         total = {names[id(p)]: noisy.numpy() for p, noisy in optimizer.noisy_sums()}
         wrapped.to_standard_module()

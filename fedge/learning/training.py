@@ -116,17 +116,24 @@ def _private_steps(task: Task, module: nn.Module, start: Params, loader: Loader,
     try:
         optimizer = GridGaussianOptimizer(_sgd(module, recipe), privacy, batching.normaliser, dice)
         for indices in batches(loader.eligible, recipe, dice):
-            features, targets = loader.read(indices)
             optimizer.zero_grad()
-            if len(targets):
-                losses = per_record(task.loss, wrapped(features.requires_grad_(True)), targets)
-                losses.sum().backward()  # type: ignore[no-untyped-call]
-                optimizer.clip_and_accumulate()
+            accumulate(task, wrapped, optimizer, loader, indices)
             optimizer.release()
             _pull(module, start, recipe.proximal_mu)
             optimizer.original_optimizer.step()
     finally:
         wrapped.to_standard_module()
+
+
+def accumulate(
+    task: Task, wrapped: nn.Module, optimizer: GridGaussianOptimizer, loader: Loader, indices: NDArray[np.int64]
+) -> None:
+    """Read the records at `indices` and add their clipped gradients to the sum; nothing for an empty batch."""
+    features, targets = loader.read(indices)
+    if len(targets):
+        losses = per_record(task.loss, wrapped(features.requires_grad_(True)), targets)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.clip_and_accumulate()
 
 
 class GridGaussianOptimizer(DPOptimizer):  # type: ignore[misc] # Opacus is untyped

@@ -169,8 +169,9 @@ class Coordinator:
         updates = [
             Contribution(t.part.client, t.tensors, t.size if weigh else 1.0) for t in tallies if t.tensors is not None
         ]
-        few = len(updates) < max(plan.minimum_updates, self.aggregation.needs)
-        return tallies, "too_few_updates" if few else updates
+        if len(updates) < max(plan.minimum_updates, self.aggregation.needs):
+            return tallies, "too_few_updates"
+        return tallies, updates
 
     def _combined(
         self, state: State, round_: int, updates: Sequence[Contribution] | str

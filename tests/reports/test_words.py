@@ -14,11 +14,11 @@ FACTS = Facts("t", "p", 5, 100, 1.0, 1.0, 0.1, 0.1, True)
 
 def literal_codes() -> Iterator[str]:
     """Yield the reasons that client and coordinator name in their source."""
-    for path in (PACKAGE / "rounds").glob("*.py"):
+    for path in (PACKAGE / "rounds").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                places = {"Refused": 0, "_failed": 3, "Participation": 2, "_part": 2}
+                called = ast.unparse(node.func).rpartition(".")[2]
+                places = {"Refused": 0, "_failed": 3, "Participation": 2, "_part": 2, "came_to": 0, "_stated": 4}
                 if called in places and len(node.args) > places[called]:
                     yield from _text(node.args[places[called]])
                 for keyword in node.keywords:
@@ -35,7 +35,14 @@ def _text(node: ast.expr) -> Iterator[str]:
 
 def test_codes_of_client_and_server() -> None:
     codes = set(literal_codes())
-    assert {"order_expired", "task_error", "withdrawn_in_flight", "too_few_updates", "bad_update"} <= codes
+    assert {
+        "order_expired",
+        "task_error",
+        "withdrawn_in_flight",
+        "too_few_updates",
+        "bad_update",
+        "session_cut",
+    } <= codes
     assert codes - REASONS.keys() == set()
 
 

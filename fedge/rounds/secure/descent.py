@@ -65,8 +65,8 @@ def descend(session: SecureExchange) -> Together:
     session.exchange.reached("answered")
     minimum = max(1, session.exchange.plan.minimum_updates)
     if not session.enough(participants) or sum(t.tensors is not None for t in session.tallies.values()) < minimum:
-        return session.ended("too_few_updates")
-    return session.ended(None, parameters.subtract(steps.descent.params, session.state.params))
+        return session.came_to("too_few_updates")
+    return session.came_to(None, parameters.subtract(steps.descent.params, session.state.params))
 
 
 def _step(steps: Steps, step: int, participants: Sequence[ClientId]) -> list[ClientId]:

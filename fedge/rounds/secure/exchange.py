@@ -85,21 +85,21 @@ class SecureExchange:
         sealed = self.introduce()
         participants = sorted(sealed)
         if not self.enough(participants):
-            return self.ended("too_few_updates")
+            return self.came_to("too_few_updates")
         survivors = self._masked(participants, sealed)
         self.exchange.reached("answered")
         if not self.enough(survivors) or len(survivors) < self.exchange.plan.minimum_updates:
-            return self.ended("too_few_updates")
+            return self.came_to("too_few_updates")
         try:
             return self._unmasked(participants, survivors)
         except FedgeError:
-            return self.ended("secure_sum_failed")
+            return self.came_to("secure_sum_failed")
 
     def enough(self, names: Sequence[ClientId]) -> bool:
         """Return whether the sum of `names` is one that clients help with."""
         return len(names) > 0 and len(names) >= self.terms.least(len(self.members))
 
-    def ended(self, reason: str | None, mean: Params | None = None) -> Together:
+    def came_to(self, reason: str | None, mean: Params | None = None) -> Together:
         """Return what the session has come to; whoever was not heard of was silent."""
         silent = {c: Tally(Participation(c, "silent")) for c in self.orders}
         return Together([t for _, t in sorted((silent | self.tallies).items())], mean, reason)
@@ -182,7 +182,7 @@ class SecureExchange:
             ),
         )
         summed = from_grid(ring.decode(unhidden), self.terms.exponent)
-        return self.ended(None, parameters.shaped(summed / len(survivors), self.state.params))
+        return self.came_to(None, parameters.shaped(summed / len(survivors), self.state.params))
 
     @property
     def ring(self) -> Ring:
