@@ -30,8 +30,6 @@ from fedge.errors import (
     StorageError,
 )
 from fedge.policy import Facts, rule_of
-from fedge.privacy.accountant import epsilon
-from fedge.privacy.budget import admits
 from fedge.privacy.ledger import Head, Reservation
 from fedge.rounds.approval import changes
 from fedge.rounds.job import Job, job_of
@@ -78,8 +76,8 @@ def admit(site: Site, order: WorkOrder, now: datetime) -> Admitted:
     """Return what the order may do, with its spend reserved; raise Refused with the reason otherwise."""
     found = examine(site, order, now)
     with _refusing(found.verdicts):
-        lineage, event = found.holding.lineage, found.job.event
-        reservation = site.ledger.reserve(lineage, found.key, event, now, repeatable=found.repeatable)
+        lineage, event, repeatable = found.holding.lineage, found.job.event, found.repeatable
+        reservation = site.ledger.reserve(lineage, found.key, event, now, repeatable=repeatable, plan=order.run)
     return Admitted(found.job, found.holding, found.eligible, found.verdicts, found.snapshot, reservation)
 
 
@@ -95,11 +93,11 @@ def examine(site: Site, order: WorkOrder, now: datetime) -> Examined:
         raise Refused("no_permitted_record", verdicts)
     with _refusing(verdicts):
         _check_ledger_is_latest(site, order)
-        _check_policy(site, order, job, holding, len(eligible))
+        _check_policy(site, order, job, holding, len(eligible), now)
         # The same job on the same data with the same dice is the same release: the key binds all of them.
         key = digest(canonical([order.substance, snapshot, holding.dataset.commitment, digest(eligible.tobytes())]))
         repeatable = not site.dice(order.work, order.round).secure
-        site.ledger.check(holding.lineage, key, job.event, repeatable=repeatable)
+        site.ledger.check(holding.lineage, key, job.event, now, repeatable=repeatable, plan=order.run)
     return Examined(job, holding, eligible, verdicts, snapshot, key, repeatable)
 
 
@@ -172,11 +170,10 @@ def judged(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tup
         raise Refused("permission_unreadable") from error  # fail closed
 
 
-def _check_policy(site: Site, order: WorkOrder, job: Job, holding: Holding, records: int) -> None:
-    budget = site.ledger.budget(holding.lineage)
-    if budget is None:
+def _check_policy(site: Site, order: WorkOrder, job: Job, holding: Holding, records: int, now: datetime) -> None:
+    budget, verdict = site.ledger.budget(holding.lineage), site.ledger.judge(holding.lineage, job.event, now)
+    if budget is None or verdict is None:
         raise Refused("no_budget")
-    verdict = admits(budget, site.ledger.spent(holding.lineage), job.event)
     facts = Facts(
         task=order.task,
         purpose=order.purpose,
@@ -184,7 +181,7 @@ def _check_policy(site: Site, order: WorkOrder, job: Job, holding: Holding, reco
         records=records,
         noise_multiplier=job.noise_multiplier,
         clip_norm=job.clip_norm,
-        epsilon_round=epsilon([job.event], budget.delta),
+        epsilon_round=budget.cost([job.event]),
         epsilon_after=verdict.after,
         secure_noise=site.dice(order.work, order.round).secure,
     )

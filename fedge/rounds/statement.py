@@ -30,7 +30,8 @@ from fedge.consent.verdicts import Verdicts
 from fedge.encoding import b64encode, canonical, decimal, timestamp, to_plain
 from fedge.params import Params
 from fedge.policy import policy_digest
-from fedge.privacy.accountant import STATEMENT, epsilon
+from fedge.privacy.accountant import STATEMENT
+from fedge.privacy.budget import Budget, Schedule
 from fedge.privacy.events import Event, Gaussian, NonPrivate, SampledGaussian
 from fedge.rounds.job import Job
 from fedge.rounds.memory import Answer, bitmap
@@ -39,6 +40,7 @@ from fedge.rounds.site import Holding, Site
 from fedge.signing import PublicKey
 
 ENGINE = "fedge-permissions/1"
+_ACCOUNTANTS: dict[Schedule, str] = {"fixed": "dp-accounting-pld", "adaptive": "rdp-filter"}
 MODELS_NAMED = 600
 """As many model versions as fit into one entry of the log; if there are more, the newest are named."""
 
@@ -199,12 +201,12 @@ def _permission(site: Site, result: Result, started: datetime) -> Permission:
 def _spend(site: Site, order: WorkOrder, holding: Holding, result: Result, ledger_head: str) -> PrivacySpend:
     """Return what this order cost and what its data set has cost in all; a refusal costs nothing."""
     budget = site.ledger.budget(holding.lineage)
-    total = site.ledger.epsilon(holding.lineage, budget.delta) if budget else None
+    total = budget.cost(site.ledger.spent(holding.lineage)) if budget else None
     blank = PrivacySpend(
         mechanism="none",
         unit="none",
         adjacency=STATEMENT.adjacency.replace("/", "-"),
-        accountant="dp-accounting-pld",
+        accountant=_ACCOUNTANTS[budget.schedule if budget else "fixed"],
         sampling="none",
         sample_rate=None,
         noise_multiplier=None,
@@ -213,17 +215,17 @@ def _spend(site: Site, order: WorkOrder, holding: Holding, result: Result, ledge
         delta=decimal(budget.delta) if budget else None,
         epsilon_round=None,
         epsilon_total=decimal(total) if total is not None else None,
-        budget_epsilon=decimal(budget.epsilon) if budget else None,
+        budget_epsilon=decimal(budget.for_ever) if budget else None,
         secure_noise=False,
         noise_at="none",
         ledger_head=ledger_head,
     )
     if result.job is None or isinstance(result.job.event, NonPrivate):
         return blank
-    return _with_mechanism(site, order, result.job, blank, budget.delta if budget else None)
+    return _with_mechanism(site, order, result.job, blank, budget)
 
 
-def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend, delta: float | None) -> PrivacySpend:
+def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend, budget: Budget | None) -> PrivacySpend:
     return replace(
         blank,
         mechanism=_mechanism(job.event),
@@ -233,7 +235,7 @@ def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend,
         noise_multiplier=decimal(job.noise_multiplier),
         clip_norm=decimal(job.clip_norm),
         steps=job.event.steps if isinstance(job.event, SampledGaussian | Gaussian) else 0,
-        epsilon_round=decimal(epsilon([job.event], delta)) if delta is not None else None,
+        epsilon_round=decimal(budget.cost([job.event])) if budget else None,
         secure_noise=site.dice(order.work, order.round).secure,
         noise_at="distributed" if order.terms is not None and order.terms.noise == "distributed" else "client",
     )

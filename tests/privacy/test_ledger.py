@@ -1,10 +1,11 @@
 """The owner's ledger: no refund, no overspending, no older copy put back unnoticed."""
 
+import math
 import shutil
 import sqlite3
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from fedge.errors import BudgetError, LedgerError, StorageError
 from fedge.ids import Lineage
 from fedge.journal import SqliteJournal
+from fedge.privacy import filter as privacy_filter
 from fedge.privacy.accountant import epsilon
 from fedge.privacy.budget import Budget, admits, rounds_left
 from fedge.privacy.events import Gaussian, NonPrivate, SampledGaussian
@@ -139,6 +141,25 @@ def test_an_older_copy_put_back_is_noticed(tmp_path: Path) -> None:
         back.check_contains(stated)
 
 
+def test_a_copy_of_the_folder_put_back_under_a_running_client_is_noticed(tmp_path: Path) -> None:
+    """As a backup does it: database, -wal and -shm are copied while the ledger is open, and copied back later."""
+    home, backup = tmp_path / "home", tmp_path / "backup"
+    home.mkdir()
+    ledger = funded(home / "ledger.db", 5)
+    ledger.reserve(HEARTS, "k1", JOB, AT, repeatable=False)
+    assert (home / "ledger.db-wal").stat().st_size > 0  # what was spent is in the log beside the database
+    shutil.copytree(home, backup)
+    ledger.reserve(HEARTS, "k2", JOB, AT, repeatable=False)
+    stated = ledger.head()
+    _close(ledger)
+    shutil.rmtree(home)
+    shutil.copytree(backup, home)
+    back = opened(home / "ledger.db")
+    assert len(back.spent(HEARTS)) == 1, "the copy holds what was spent before it was made"
+    with pytest.raises(LedgerError, match="an older copy was put back"):
+        back.check_contains(stated)
+
+
 def test_every_head_stays_in_the_past(tmp_path: Path) -> None:
     ledger = funded(tmp_path / "l.db", 3)
     heads = [Head(0, "anything"), ledger.head()]
@@ -218,6 +239,83 @@ def test_two_processes_cannot_overspend(tmp_path: Path) -> None:
     assert ledger.epsilon(HEARTS, DELTA) <= ledger.budget(HEARTS).epsilon  # type: ignore[union-attr]
 
 
+# ---- plans and periods ------------------------------------------------------------------------------------------
+
+
+OTHER = SampledGaussian(0.1, 1.2, 20)
+
+
+def test_a_plan_that_changes_is_refused_and_the_fix_is_named(tmp_path: Path) -> None:
+    ledger = funded(tmp_path / "l.db", 9)
+    ledger.reserve(HEARTS, "k1", JOB, AT, repeatable=False, plan="run-1")
+    with pytest.raises(BudgetError, match="--schedule adaptive"):
+        ledger.reserve(HEARTS, "k2", OTHER, AT, repeatable=False, plan="run-1")
+    ledger.reserve(HEARTS, "k3", OTHER, AT, repeatable=False, plan="run-2")  # another run has a plan of its own
+    assert ledger.spent(HEARTS) == (JOB, OTHER)
+
+
+def test_an_adaptive_budget_allows_changes_and_is_judged_by_the_filter(tmp_path: Path) -> None:
+    ledger = opened(tmp_path / "l.db")
+    enough = privacy_filter.epsilon([JOB, OTHER], DELTA)
+    ledger.set_budget(HEARTS, Budget(enough, DELTA, schedule="adaptive"), AT)
+    ledger.reserve(HEARTS, "k1", JOB, AT, repeatable=False, plan="run-1")
+    ledger.reserve(HEARTS, "k2", OTHER, AT, repeatable=False, plan="run-1")
+    assert ledger.epsilon(HEARTS, DELTA) == enough > epsilon([JOB, OTHER], DELTA)
+    with pytest.raises(BudgetError, match="RDP filter"):
+        ledger.reserve(HEARTS, "k3", OTHER, AT, repeatable=False, plan="run-1")
+
+
+def test_once_adaptive_always_adaptive(tmp_path: Path) -> None:
+    ledger = funded(tmp_path / "l.db", 1)
+    ledger.set_budget(HEARTS, Budget(9.0, DELTA, schedule="adaptive"), AT)
+    with pytest.raises(BudgetError, match="stays so"):
+        ledger.set_budget(HEARTS, Budget(9.0, DELTA), AT)
+
+
+YEAR = timedelta(days=365)
+
+
+def yearly(path: Path, times: int, total: float = math.inf) -> Ledger:
+    ledger = opened(path)
+    ledger.set_budget(HEARTS, Budget(epsilon([JOB] * times, DELTA), DELTA, YEAR, total), AT)
+    return ledger
+
+
+def test_a_period_renews_its_budget_and_forgets_nothing(tmp_path: Path) -> None:
+    ledger = yearly(tmp_path / "l.db", 2)
+    for n in range(2):
+        ledger.reserve(HEARTS, f"k{n}", JOB, AT + n * timedelta(days=30), repeatable=False)
+    with pytest.raises(BudgetError, match="in 365 days"):
+        ledger.reserve(HEARTS, "k2", JOB, AT + timedelta(days=364), repeatable=False)
+    ledger.reserve(HEARTS, "k3", JOB, AT + YEAR, repeatable=False)
+    assert ledger.counted(HEARTS, AT + YEAR) == (JOB, JOB)
+    assert ledger.epsilon(HEARTS, DELTA) == epsilon([JOB] * 3, DELTA) > ledger.budget(HEARTS).epsilon  # type: ignore[union-attr]
+
+
+def test_the_total_bounds_all_periods(tmp_path: Path) -> None:
+    ledger = yearly(tmp_path / "l.db", 2, total=epsilon([JOB] * 3, DELTA))
+    for year in range(3):
+        ledger.reserve(HEARTS, f"k{year}", JOB, AT + year * YEAR, repeatable=False)
+    with pytest.raises(BudgetError, match="in all"):
+        ledger.reserve(HEARTS, "k3", JOB, AT + 9 * YEAR, repeatable=False)
+    verdict = ledger.judge(HEARTS, JOB, AT + 9 * YEAR)
+    assert verdict is not None
+    assert (verdict.admitted, verdict.before) == (False, 0)
+
+
+def test_a_clock_that_was_ahead_gives_nothing_back(tmp_path: Path) -> None:
+    ledger = yearly(tmp_path / "l.db", 1)
+    ledger.reserve(HEARTS, "k", JOB, AT + 10 * YEAR, repeatable=False)
+    with pytest.raises(BudgetError):  # set right again: what is dated in the future counts
+        ledger.reserve(HEARTS, "k2", JOB, AT, repeatable=False)
+
+
+def test_a_budget_is_read_back_as_it_was_set(tmp_path: Path) -> None:
+    budget = Budget(1.5, 1e-6, timedelta(days=90), 6.0, "adaptive")
+    opened(tmp_path / "l.db").set_budget(HEARTS, budget, AT)
+    assert opened(tmp_path / "l.db").budget(HEARTS) == budget
+
+
 # ---- budgets ----------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +343,13 @@ def test_rounds_left_of_an_unlimited_budget_is_the_most_that_was_asked() -> None
 def test_what_is_no_budget(eps: float, delta: float) -> None:
     with pytest.raises(ValueError, match="a budget has"):
         Budget(eps, delta)
+
+
+def test_a_period_and_a_total_that_mean_nothing() -> None:
+    with pytest.raises(ValueError, match="at least a day"):
+        Budget(1.0, DELTA, timedelta(hours=1))
+    with pytest.raises(ValueError, match="at least the epsilon"):
+        Budget(4.0, DELTA, YEAR, 2.0)
 
 
 def _close(ledger: Ledger) -> None:
