@@ -17,7 +17,7 @@ from fedge.audit.log import published
 from fedge.audit.merkle import Tree, leaf_hash
 from fedge.audit.verify import Unproven, read_log
 from fedge.encoding import b64decode, parse
-from fedge.errors import ConfigError, FedgeError, LedgerError, ProofError
+from fedge.errors import FedgeError, LedgerError, ProofError
 from fedge.ids import Lineage
 from fedge.journal import SqliteJournal
 from fedge.privacy.ledger import Ledger
@@ -41,8 +41,6 @@ def check_house(run: Path, clients: Path | None = None) -> list[Promise]:
     Raises ConfigError if `run` is not the folder of a run.
     """
     folder = RunFolder(run)
-    if not folder.config_yaml.is_file():  # opening journals would make files, and of nothing every promise is kept
-        raise ConfigError(f"{run} is not the folder of a run: it holds no config.yaml")
     entries = journal_of(run).read()
     homes = [ClientFolder(p) for p in sorted((clients or folder.clients).glob("*")) if (p / "ledger.db").exists()]
     questions: list[tuple[str, Callable[[], str]]] = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedge import compose
 from fedge.config import Log
+from fedge.errors import ConfigError
 from fedge.ids import RunId
 from fedge.journal import Journal, SqliteJournal
 from fedge.postgres import PostgresJournal
@@ -25,8 +26,12 @@ def server_journal(log: Log, folder: RunFolder, run: RunId) -> Journal:
 
 
 def journal_of(run: Path) -> Journal:
-    """Return the journal of the run in folder `run`, by its own configuration."""
+    """Return the journal of the run in folder `run`, by its own configuration.
+
+    Raises ConfigError if `run` is not the folder of a run: opening a journal there would make one.
+    """
     folder = RunFolder(run)
-    known = folder.config_yaml.exists()
-    log = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8")).log if known else Log()
+    if not folder.config_yaml.is_file():
+        raise ConfigError(f"{run} is not the folder of a run: it holds no config.yaml")
+    log = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8")).log
     return server_journal(log, folder, RunId(run.resolve().name))

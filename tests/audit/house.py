@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from fedge.assemble import Assembled, Hooks, assemble
-from fedge.compose import compose
+from fedge.compose import compose, to_yaml
+from fedge.files import write_if_changed
 from fedge.ids import ClientId, RunId
 from fedge.learning.tasks import builtin
 from fedge.rounds import client
@@ -20,7 +21,9 @@ FIRST = ClientId("hospital-1")
 
 def opened(out: Path, hooks: Hooks | None = None) -> Assembled:
     config = replace(compose([*SMALL, "rounds=6", "evaluation.federated=none"]), engine="direct")
-    return assemble(config, builtin("cancer"), RUN, RunFolder(out / RUN), hooks)
+    folder = RunFolder(out / RUN)
+    write_if_changed(folder.config_yaml, to_yaml(config).encode())
+    return assemble(config, builtin("cancer"), RUN, folder, hooks)
 
 
 def fleet(house: Assembled) -> DirectFleet:
