@@ -29,7 +29,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache, partial
@@ -67,12 +67,15 @@ def parse_json(data: bytes) -> Any:
         value = json.loads(
             text, object_pairs_hook=_sorted_keys, parse_int=_whole, parse_float=_refused, parse_constant=_refused
         )
-        printed = json.dumps(value, ensure_ascii=False, separators=(",", ":"))  # the order is that of the input
+        printed = _PRINTER.encode(value)  # the order of keys is that of the input
     except (ValueError, RecursionError) as error:
         raise Unproven(f"not JSON: {error}") from error
     if printed != text:
         raise Unproven("the JSON is not in canonical form: its spacing, numbers or escapes differ")
     return value
+
+
+_PRINTER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def _sorted_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -547,7 +550,8 @@ EVENTS = {
 }
 """Every event and its members. What an event does to data its client signs (`_CLIENT`), all others the server."""
 
-Fits = Callable[[Any], bool]
+Fits = Callable[[Any], object]
+"""Returns something true if a value fits; may raise TypeError for one of another type."""
 
 
 def _fits(form: str) -> Fits:  # noqa: PLR0911 - one line a kind
@@ -569,8 +573,8 @@ def _fits(form: str) -> Fits:  # noqa: PLR0911 - one line a kind
         return lambda value: isinstance(value, bool)
     pattern = re.compile(FORMS.get(form, form), re.ASCII)
     if form == "moment":
-        return lambda value: isinstance(value, str) and bool(pattern.fullmatch(value)) and _is_moment(value)
-    return lambda value: isinstance(value, str) and bool(pattern.fullmatch(value))
+        return lambda value: pattern.fullmatch(value) and _is_moment(value)
+    return pattern.fullmatch
 
 
 def _record(members: str) -> dict[str, Fits]:
@@ -578,7 +582,21 @@ def _record(members: str) -> dict[str, Fits]:
 
 
 def _fits_record(members: Mapping[str, Fits], value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == members.keys() and all(f(value[n]) for n, f in members.items())
+    if not isinstance(value, dict) or value.keys() != members.keys():
+        return False
+    try:
+        for name, fits in members.items():
+            if not fits(value[name]):
+                return False
+    except TypeError:  # a number where a text belongs
+        return False
+    return True
+
+
+def _misfits(members: Mapping[str, Fits], value: Mapping[str, Any]) -> list[str]:
+    """Return the members of a record that are missing, too many, or not of their form."""
+    odd = members.keys() ^ value.keys()
+    return sorted(odd) or [n for n, fits in members.items() if not _fits_record({n: fits}, {n: value[n]})]
 
 
 def _is_moment(text: str) -> bool:
@@ -627,28 +645,29 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+ENVELOPE = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/=]*)","payloadType":"(application/vnd\.fedge\.([a-z_]{1,64})\+json)",'
+    rb'"signatures":\[\{"keyid":"([0-9a-f]{16})","sig":"([A-Za-z0-9+/=]*)"\}\]\}'
+)
+"""The canonical JSON of a DSSE envelope with one signature has this one spelling."""
+
+
 def parse_entry(index: int, data: bytes) -> tuple[Entry, Signed]:
     """Return the entry in the bytes of a leaf; its signature is not verified yet."""
-    envelope = parse_json(data)
-    match envelope:
-        case {"payload": str(encoded), "payloadType": str(kind), "signatures": [{"keyid": str(by), "sig": str(sig)}]}:
-            if len(envelope) != 3 or len(envelope["signatures"][0]) != 2:
-                raise Unproven("the envelope has members that do not belong there")
-        case _:
-            raise Unproven("not an envelope with one signature")
-    found = re.fullmatch(r"application/vnd\.fedge\.([a-z_]+)\+json", kind)
-    event = found[1] if found else ""
+    found = ENVELOPE.fullmatch(data)
+    if not found:
+        raise Unproven("not an envelope of an event with one signature, or it has members that do not belong there")
+    kind, event, payload = found[2], found[3].decode(), decode_base64(found[1].decode())
     if event not in EVENTS:
-        raise Unproven(f"{kind[:80]!r} is no event that this verifier knows; a newer one may")
-    payload, raw = decode_base64(encoded), parse_json(decode_base64(encoded))
-    if not isinstance(raw, dict) or raw.get("schema") != f"fedge.{event}/1":
+        raise Unproven(f"{event!r} is no event that this verifier knows; a newer one may")
+    said = parse_json(payload)
+    if not isinstance(said, dict) or said.get("schema") != f"fedge.{event}/1":
         raise Unproven(f"a {event} entry must say schema fedge.{event}/1")
-    if not _fits_record(_RECORDS[event], raw):
-        wrong = [m for m, fits in _RECORDS[event].items() if m not in raw or not fits(raw[m])]
-        raise Unproven(f"the {event} entry is not of its form: {', '.join(wrong) or 'it has members too many'}")
-    signer = raw["client"] if EVENTS[event].startswith(_CLIENT) else "server"
-    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
-    return Entry(index, event, raw, signer, data), Signed(message, decode_base64(sig), by)
+    if not _fits_record(_RECORDS[event], said):
+        raise Unproven(f"the {event} entry is not of its form: {', '.join(_misfits(_RECORDS[event], said))}")
+    signer = said["client"] if EVENTS[event].startswith(_CLIENT) else "server"
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    return Entry(index, event, said, signer, data), Signed(message, decode_base64(found[5].decode()), found[4].decode())
 
 
 # ---- Who speaks: enrolled, rotated, revoked, retired ------------------------------------------------------------
@@ -717,29 +736,39 @@ class Speakers:
 
 
 def read_story(raw: Sequence[bytes]) -> tuple[list[Entry], Speakers]:
-    """Return the entries after checking form, signer and signature of each."""
+    """Return the entries after checking form, signer and signature of each.
+
+    Signatures are checked in other threads: the library lets go of the interpreter while it computes.
+    """
     if not raw:
         raise Unproven("the log is empty")
-    speakers, entries, claims = Speakers(), list[Entry](), list[tuple[Key, Signed]]()
-    for index, data in enumerate(raw):
-        try:
-            entry, signed = parse_entry(index, data)
-            claims.append((speakers.key_of(entry, signed), signed))
-        except Unproven as error:
-            raise Unproven(f"entry {index}: {error}") from error
-        entries.append(entry)
-    false = _first_false(claims)
-    if false is not None:
-        raise Unproven(f"entry {false}: the signature of {entries[false].signer} does not verify")
+    speakers, entries, verdicts = Speakers(), list[Entry](), list[Future[list[bool]]]()
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(raw), CHUNK):
+            claims = [_claim(start + i, data, speakers, entries) for i, data in enumerate(raw[start : start + CHUNK])]
+            verdicts.append(pool.submit(_verified, claims))
+        for entry, holds in zip(entries, (h for v in verdicts for h in v.result()), strict=True):
+            if not holds:
+                raise Unproven(f"entry {entry.index}: the signature of {entry.signer} does not verify")
     return entries, speakers
 
 
-def _first_false(claims: Sequence[tuple[Key, Signed]]) -> int | None:
-    """Return the first claim whose signature does not verify; the library lets other threads run while it computes."""
-    chunks = range(0, len(claims), 512)
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda at: [key.signed(s.signature, s.message) for key, s in claims[at : at + 512]], chunks)
-        return next((at + holds.index(False) for at, holds in zip(chunks, found, strict=True) if not all(holds)), None)
+CHUNK = 512
+
+
+def _claim(index: int, data: bytes, speakers: Speakers, entries: list[Entry]) -> tuple[Key, Signed]:
+    """Read one entry into `speakers` and `entries`; return by which key it must be signed."""
+    try:
+        entry, signed = parse_entry(index, data)
+        key = speakers.key_of(entry, signed)
+    except Unproven as error:
+        raise Unproven(f"entry {index}: {error}") from error
+    entries.append(entry)
+    return key, signed
+
+
+def _verified(claims: Sequence[tuple[Key, Signed]]) -> list[bool]:
+    return [key.signed(signed.signature, signed.message) for key, signed in claims]
 
 
 # ---- The log as it is published ---------------------------------------------------------------------------------
