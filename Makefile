@@ -7,7 +7,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 # CPU wheel of torch: a plain `torch` pulls gigabytes of CUDA packages.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-fast lint types bench bench-audit bench-consent clean install
+.PHONY: demo test test-fast lint types bench bench-audit bench-privacy bench-consent clean install
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,9 @@ bench: install  ## rounds per second of the demo's workload, and where the time 
 
 bench-audit: install  ## what the audit log costs, up to a million entries
 	$(BIN)/python -m benchmarks.audit
+
+bench-privacy: install  ## what secure aggregation costs, beside Flower's SecAgg+
+	$(BIN)/python -m benchmarks.secagg
 
 bench-consent: install  ## a million records judged at once, against the plain fold
 	$(BIN)/python -m benchmarks.consent

@@ -286,6 +286,9 @@ def _summary(result: Result, assembled: Assembled) -> dict[str, Any]:
         "delta": assembled.config.privacy.delta if assembled.config.privacy.unit != "none" else None,
         "privacy": assembled.config.privacy.unit,
         "noise": assembled.config.privacy.noise,
+        "noise_at": assembled.config.privacy.noise_at,
+        "secure_aggregation": assembled.config.privacy.secure_aggregation,
+        "colluding": assembled.config.privacy.colluding if assembled.config.privacy.secure_aggregation else None,
         "repeated_subjects": _repeated(assembled),
         "verified": result.verification.holds,
     }

@@ -137,6 +137,8 @@ def _privacy(summary: Mapping[str, Any]) -> str:
     if summary["epsilon"] is None:
         return "without differential privacy: updates may reveal records"
     said = f"epsilon {number(summary['epsilon'])} for each training record ({STATEMENT.describe(summary['delta'])})"
+    if summary["noise_at"] == "distributed":
+        said += f", even if clients collude with the server (up to {summary['colluding']})"
     if summary["noise"] == "seeded":
         said += ", in simulation: seeded noise can be repeated and protects nobody; privacy.noise=secure does"
     return said

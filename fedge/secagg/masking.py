@@ -17,11 +17,24 @@ from fedge.secagg.keys import agree, derive
 from fedge.secagg.ring import Ring, Word
 
 
-def stream(key: bytes, length: int, ring: Ring) -> Word:
-    """Return `length` uniform machine words of the key stream of `key`; the caller reduces what it adds them to."""
+BLOCK = 2**15
+"""Words that are masked at a time: zeros, key stream and vector of a block stay in the processor's cache."""
+_ZEROS = bytes(8 * BLOCK)
+
+
+def _apply(words: Word, key: bytes, ring: Ring, *, add: bool) -> None:
+    """Add the key stream of `key` to `words` in place, or take it away; the caller reduces."""
     encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
-    words: Word = np.frombuffer(encryptor.update(bytes(length * ring.dtype.itemsize)), ring.dtype)
-    return words
+    size, zeros = ring.dtype.itemsize, memoryview(_ZEROS)
+    octets = bytearray(size * BLOCK + 15)  # the cipher asks for room for a block more
+    mask = np.frombuffer(octets, ring.dtype, BLOCK)
+    for start in range(0, len(words), BLOCK):
+        part = words[start : start + BLOCK]
+        encryptor.update_into(zeros[: size * len(part)], octets)
+        if add:
+            part += mask[: len(part)]
+        else:
+            part -= mask[: len(part)]
 
 
 def pair_secret(private: bytes, public: bytes, session: str, one: str, other: str) -> bytes:
@@ -42,24 +55,20 @@ def self_key(seed: bytes) -> bytes:
 def add_pair_masks(words: Word, me: str, keys: Mapping[str, bytes], ring: Ring) -> Word:
     """Add, in place, what `me` adds for each peer, and take away what it subtracts; `keys` by peer."""
     for peer, key in keys.items():
-        mask = stream(key, len(words), ring)
-        if me < peer:
-            words += mask
-        else:
-            words -= mask
+        _apply(words, key, ring, add=me < peer)
     return ring.reduced(words)
 
 
 def add_self_mask(words: Word, seed: bytes, ring: Ring) -> Word:
     """Add, in place, the mask of `seed`."""
-    words += stream(self_key(seed), len(words), ring)
+    _apply(words, self_key(seed), ring, add=True)
     return ring.reduced(words)
 
 
 def subtract_self_masks(words: Word, seeds: Iterable[bytes], ring: Ring) -> Word:
     """Take away, in place, the masks of all `seeds`."""
     for seed in seeds:
-        words -= stream(self_key(seed), len(words), ring)
+        _apply(words, self_key(seed), ring, add=False)
     return ring.reduced(words)
 
 
