@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from fedge.secagg.keys import agree, derive
 from fedge.secagg.ring import Ring, Word
 
-
 BLOCK = 2**15
 """Words that are masked at a time: zeros, key stream and vector of a block stay in the processor's cache."""
 _ZEROS = bytes(8 * BLOCK)

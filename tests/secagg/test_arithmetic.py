@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -13,7 +14,15 @@ from fedge.encoding import digest
 from fedge.errors import ParseError, RoundError, UnsoundError
 from fedge.secagg import shamir
 from fedge.secagg.keys import Secrets, agree, decrypt, derive, encrypt, public_half
-from fedge.secagg.masking import add_pair_masks, add_self_mask, pair_key, pair_secret, total
+from fedge.secagg.masking import (
+    add_pair_masks,
+    add_self_mask,
+    pair_key,
+    pair_secret,
+    self_key,
+    subtract_self_masks,
+    total,
+)
 from fedge.secagg.ring import Ring, Word, from_grid, ring_for, to_grid
 from fedge.secagg.shares import PeerShares, regained, seal, share_out, threshold, unseal
 from fedge.secagg.terms import Terms, noisy_terms, update_terms
@@ -337,3 +346,15 @@ def test_a_plain_sum_hides_among_two_at_the_least() -> None:
     terms = update_terms(10, 1.0, 3)
     assert terms.least(5) == 5
     assert terms.least(10) == threshold(10, 3) == 7
+
+
+@pytest.mark.parametrize("ring", [Ring(24, 3, 1000), Ring(64, 3, 1000)])
+@pytest.mark.parametrize("length", [0, 1, 3, 2**15 - 1, 2**15, 2**15 + 5, 3 * 2**15 + 1])
+def test_a_mask_is_the_plain_key_stream(ring: Ring, length: int) -> None:
+    """Made block by block, it is what AES-256-CTR gives in one piece."""
+    seed = b"s" * 32
+    encryptor = Cipher(algorithms.AES256(self_key(seed)), modes.CTR(bytes(16))).encryptor()
+    whole = np.frombuffer(encryptor.update(bytes(length * ring.dtype.itemsize)), ring.dtype)
+    found = add_self_mask(np.zeros(length, ring.dtype), seed, ring)
+    np.testing.assert_array_equal(found, ring.reduced(whole.copy()))
+    assert not subtract_self_masks(found, [seed], ring).any()
