@@ -24,7 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "", "__main__", "cli", "compose", "config", "assemble", "running", "results", "recovered", "artefacts",
-            "tracking", "soundness", "stopping", "check", "storage",
+            "tracking", "soundness", "stopping", "check", "storage", "lint",
             "reconcile", "export", "unlearning",
         }
     ),

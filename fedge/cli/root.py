@@ -41,6 +41,7 @@ COMMANDS = {
         "fedge.cli.audit", "app", "Check a run's log with public keys alone, read it, and make evidence of it."
     ),
     "budget": Lazy("fedge.cli.budget", "app", "The privacy budget of each data set: its owner's, across runs."),
+    "privacy": Lazy("fedge.cli.privacy", "app", "Find unsound privacy claims, and compute what mechanisms cost."),
     "consent": Lazy("fedge.cli.consent", "app", "Permissions of the people whose records a client holds."),
     "approve": Lazy(
         "fedge.cli.approve",

@@ -13,7 +13,7 @@ from fedge.journal import SqliteJournal
 from fedge.privacy.accountant import epsilon
 from fedge.privacy.events import SampledGaussian
 from fedge.privacy.ledger import Ledger
-from tests.cli.conftest import Run
+from tests.conftest import Run
 
 DATA = "cancer/hospital-1"
 

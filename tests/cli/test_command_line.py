@@ -9,8 +9,7 @@ import pytest
 
 from fedge import __version__, cli, params
 from fedge.running import Result
-from tests.cli.conftest import Run
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Run
 
 MISTAKES = {
     "unknown key": (["run", "fooo=1"], 2, "unknown key 'fooo'"),
