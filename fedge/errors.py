@@ -8,6 +8,7 @@
     ├── PrivacyError                  exit 6
     │   ├── UnsoundError                       a combination whose privacy statement would be false
     │   ├── BudgetError                        a spend the budget does not allow
+    │   │   └── ScheduleError                  a spend that departs from its run's plan
     │   └── LedgerError                        a ledger that is corrupt or older than it was
     ├── AuditError                    exit 7
     │   ├── ParseError                         bytes that are not in the one canonical form
@@ -65,6 +66,10 @@ class UnsoundError(PrivacyError):
 
 class BudgetError(PrivacyError):
     """A spend that the budget of the data's owner does not allow."""
+
+
+class ScheduleError(BudgetError):
+    """A spend whose noise, rate or steps depart from its run's plan: only a budget for adaptive schedules allows it."""
 
 
 class LedgerError(PrivacyError):

@@ -33,7 +33,7 @@ from fedge.ids import Lineage
 from fedge.journal import SqliteJournal
 from fedge.learning.recipe import event
 from fedge.learning.task import Task
-from fedge.privacy.accountant import STATEMENT, epsilon
+from fedge.privacy.accountant import STATEMENT
 from fedge.privacy.ledger import Ledger
 from fedge.rounds import lineage
 from fedge.rounds.erasure import Stores
@@ -198,6 +198,6 @@ def _cost(config: RunConfig, homes: Path, client: str, uses: list[Entry]) -> Cos
     budget = ledger.budget(name)
     if budget is None:
         raise BudgetError(f"data set {name!r} has no budget any more; its owner sets one with: fedge budget set")
-    events = [*ledger.spent(name), *[event(recipe_of(config))] * len(uses)]
-    spent = ledger.epsilon(name, budget.delta)
-    return Cost(client, name, len(uses), spent, epsilon(events, budget.delta), budget.epsilon, budget.delta)
+    counted = ledger.counted(name, utc_now())
+    after = budget.cost([*counted, *[event(recipe_of(config))] * len(uses)])
+    return Cost(client, name, len(uses), budget.cost(counted), after, budget.epsilon, budget.delta)

@@ -1018,16 +1018,20 @@ def stated_use(case: Case) -> str:
 
 
 def budgets_held(case: Case) -> str:
-    """No client states a total above its budget, and no total ever falls: privacy is not refunded."""
-    totals: dict[tuple[str, str], float] = {}
+    """No client spends above its budget, and no total at one delta ever falls: privacy is not refunded.
+
+    A refusal spends nothing: after its owner has lowered a budget, a client may state a total above it and refuse.
+    """
+    totals: dict[tuple[str, str, str], float] = {}
     for entry in case.of("data_use"):
-        spend, lineage = entry.payload["privacy"], (entry.signer, entry.payload["dataset"]["lineage"])
+        spend, spends = entry.payload["privacy"], entry.payload["outcome"] != "refused"
+        lineage = (entry.signer, entry.payload["dataset"]["lineage"], spend["delta"])
         if spend["epsilon_total"] is None:
             continue
         total = float(spend["epsilon_total"])
         if total < totals.get(lineage, 0.0) - 1e-9:
             raise Unproven(f"entry {entry.index}: the epsilon that {entry.signer} has spent went down")
-        if spend["budget_epsilon"] is not None and total > float(spend["budget_epsilon"]) + 1e-9:
+        if spends and spend["budget_epsilon"] is not None and total > float(spend["budget_epsilon"]) + 1e-9:
             raise Unproven(f"entry {entry.index}: {entry.signer} has spent more epsilon than its budget")
         totals[lineage] = total
     return f"{len(totals)} data budgets held, no total ever fell (as the clients state it)"

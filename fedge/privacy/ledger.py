@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from fedge.encoding import canonical, decimal, digest, moment, parse, timestamp
-from fedge.errors import BudgetError, LedgerError, ParseError, StorageError
+from fedge.errors import BudgetError, LedgerError, ParseError, ScheduleError, StorageError
 from fedge.ids import Lineage
 from fedge.journal import SqliteJournal
 from fedge.privacy import events
@@ -230,9 +230,9 @@ class Ledger:
             raise BudgetError(_refusal(lineage, budget, verdict))
 
     def _check_plan(self, lineage: Lineage, plan: str, event: Event) -> None:
-        """Raise BudgetError if the plan has asked for something else before: its schedule is not fixed."""
+        """Raise ScheduleError if the plan has asked for something else before: its schedule is not fixed."""
         if any(s.plan == plan and s.event != event for s in self._spends.get(lineage, ()) if plan):
-            raise BudgetError(
+            raise ScheduleError(
                 f"run {plan} now asks for other noise, rate or steps on {lineage!r} than before, which may follow from "
                 "results; the budget is for fixed schedules. It is refused; the owner allows it with: "
                 "fedge budget set --schedule adaptive"

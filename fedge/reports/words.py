@@ -20,6 +20,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "unreadable": "a permission that cannot be read",
         "quality": "unusable values",
         "budget_exhausted": "privacy budget spent",
+        "schedule_changed": "other noise, rate or steps than the run's plan",
         "no_budget": "no privacy budget set",
         "no_permitted_record": "no permitted record",
         "too_few_records": "too few permitted records",

@@ -27,6 +27,7 @@ from fedge.errors import (
     ParseError,
     PermissionRecordError,
     RoundError,
+    ScheduleError,
     StorageError,
 )
 from fedge.policy import Facts, rule_of
@@ -108,6 +109,8 @@ def _refusing(verdicts: Verdicts) -> Iterator[None]:
         yield
     except Refused as refusal:
         raise Refused(refusal.reason, verdicts) from refusal
+    except ScheduleError as error:
+        raise Refused("schedule_changed", verdicts) from error
     except BudgetError as error:
         raise Refused("budget_exhausted", verdicts) from error
     except LedgerError as error:
