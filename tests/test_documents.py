@@ -1,4 +1,4 @@
-"""What the documents promise is so: the README program runs, commands named exist."""
+"""What the documents promise is so: the README program runs, commands named exist, links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    """Return the fenced blocks of `language` in a document."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [text for word, text in fenced if word == language]
 
 
 def test_the_readme_program_is_short_and_runs(
@@ -31,9 +33,16 @@ def test_the_readme_program_is_short_and_runs(
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_every_command_named_exists(path: Path) -> None:
     known = commands(typer.main.get_command(app))
-    named = re.findall(r"^(?:\$ )?fedge ((?:[a-z]+ ?)+)", "\n".join(blocks(path, "")), re.MULTILINE)
+    named = re.findall(r"^(?:\$ )?fedge ((?:[a-z-]+ ?)+)", "\n".join(blocks(path, "")), re.MULTILINE)
     unknown = [words for words in named if not any(words.startswith(name) for name in known)]
     assert unknown == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (path.parent / target).exists()]
+    assert missing == []
 
 
 def commands(command: click.Command, prefix: str = "") -> set[str]:

@@ -33,7 +33,7 @@ COMMANDS = {
         RUN_EXAMPLES,
     ),
     "demo": Lazy(
-        "fedge.cli.run",
+        "fedge.cli.demo",
         "demo_command",
         "Five hospitals train one model on real patients, privately, under permissions, with a log.",
     ),

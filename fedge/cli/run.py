@@ -1,4 +1,4 @@
-"""`fedge run` and `fedge demo`."""
+"""`fedge run`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,6 @@ from fedge.privacy.accountant import STATEMENT
 from fedge.rounds.folder import RunFolder
 from fedge.running import Result
 
-DEMO = (
-    "task=cancer",
-    "evaluation.baselines=true",
-    "population.budgets={hospital-5: 3.0}",
-    "consent.withdrawals=[{round: 6, client: hospital-1}]",
-)
-"""The demo's run: one hospital allows less than the others, one patient withdraws before round 6."""
-
 
 def run_command(
     overrides: Annotated[
@@ -43,7 +35,7 @@ def run_command(
         _print_config(cfg, given)
         return
     if not multirun:
-        _report([_one(given, output, quiet)], output)
+        print_results([_one(given, output, quiet)], output)
         return
     points = compose.sweep(given)
     finished = []
@@ -52,21 +44,6 @@ def run_command(
             console.print(f"[bold]run {place} of {len(points)}:[/] {' '.join(point)}")
         finished.append((point, _one(list(point), output, quiet)))
     _sweep_report(finished, output)
-
-
-def demo_command(
-    out: Annotated[str, typer.Option(help="Where run folders go.")] = "runs",
-    seed: Annotated[int, typer.Option(help="Of everything drawn in this simulation.")] = 7,
-) -> None:
-    """Five hospitals train one model on real patients, privately, under permissions, with a log."""
-    console.print(
-        "Five simulated hospitals hold 456 of the 569 real patient records of Breast Cancer Wisconsin; the other 113 "
-        "are the public test set. Each hospital trains locally with differential privacy; no record leaves it. Some "
-        "patients refused, some permissions have expired, one is withdrawn before round 6, and hospital-5 has set "
-        "itself a smaller privacy budget.\n",
-        soft_wrap=True,
-    )
-    _report([_one([*DEMO, f"out={out}", f"seed={seed}"], Format.text, quiet=False)], Format.text)
 
 
 def _one(overrides: list[str], output: Format, quiet: bool) -> Result:
@@ -86,7 +63,8 @@ def _print_config(cfg: str, overrides: list[str]) -> None:
     typer.echo(compose.to_yaml(compose.compose(overrides)), nl=False)
 
 
-def _report(finished: list[Result], output: Format) -> None:
+def print_results(finished: list[Result], output: Format = Format.text) -> None:
+    """Print what runs have come to. Raises AuditError if a log does not hold."""
     for result in finished:
         summary = results.read_json(RunFolder(result.folder).summary)
         if output is Format.json:
