@@ -16,8 +16,6 @@ from fedge.rounds import lineage
 app = typer.Typer(
     help="Which rounds and models a person's records went into.", no_args_is_help=True, add_completion=False
 )
-    help="Which rounds and models a person's records went into.", no_args_is_help=True, add_completion=False
-)
 
 ClientOption = Annotated[str, typer.Option("--client", "-c", help="The client that holds the person's records.")]
 SubjectOption = Annotated[str, typer.Option("--subject", "-s", help="A pseudonym (p-…), or with --identifier a name.")]
