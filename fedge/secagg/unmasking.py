@@ -37,11 +37,18 @@ class Given:
 
 
 def unmasked(
-    words: Word, ring: Ring, session: str, keys: Mapping[str, PublicKeys], survivors: Sequence[str], given: Given
+    words: Word,
+    ring: Ring,
+    session: str,
+    keys: Mapping[str, PublicKeys],
+    survivors: Sequence[str],
+    dropped: Sequence[str],
+    given: Given,
 ) -> Word:
     """Return the sum of the survivors' vectors, in place of `words`, the sum of their masked ones.
 
-    `keys` are those of all who hold shares. Raises RoundError if too few shares were given, or false ones.
+    `keys` are those of all who hold shares; `dropped` are those whom the survivors have masked with and who sent
+    nothing. Raises RoundError if too few shares of anybody's secret were given, or false ones.
     """
     holders = sorted(keys)
     seeds = []
@@ -51,8 +58,8 @@ def unmasked(
             raise RoundError(f"the shares of the self mask of {name} do not give what it has committed to")
         seeds.append(seed)
     subtract_self_masks(words, seeds, ring)
-    for name, shares in sorted(given.mask_keys.items()):
-        private = regained(shares, holders, given.needed)
+    for name in dropped:
+        private = regained(given.mask_keys.get(name, {}), holders, given.needed)
         if public_half(private) != keys[name].mask_key:
             raise RoundError(f"the shares of the mask key of {name} do not give the key that it has advertised")
         # What the dropped client would have added for each survivor is what their masks still lack.

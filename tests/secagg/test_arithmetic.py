@@ -221,12 +221,13 @@ def test_the_sum_is_exact_whoever_drops_out(length: int, clients: int, colluding
     vectors = {n: rng.integers(-(10**6), 10**6, length) for n in survivors}
     summed = total((masked(n, secrets, vectors[n], ring) for n in survivors), length, ring)
     shares = {n: share_out(secrets[n], names, needed) for n in names}
+    dropped = [n for n in names if n not in survivors]
     given_ = Given(
         {n: {h: shares[n][h].self_mask for h in helpers} for n in survivors},
-        {n: {h: shares[n][h].mask_key for h in helpers} for n in names if n not in survivors},
+        {n: {h: shares[n][h].mask_key for h in helpers} for n in dropped},
         needed,
     )
-    found = ring.decode(unmasked(summed, ring, SESSION, public(secrets), survivors, given_))
+    found = ring.decode(unmasked(summed, ring, SESSION, public(secrets), survivors, dropped, given_))
     np.testing.assert_array_equal(found, sum(vectors.values(), np.zeros(length, np.int64)))
 
 
@@ -241,7 +242,16 @@ def test_a_false_share_is_an_error_and_no_wrong_sum() -> None:
         target = own["a"] if kind == "self_masks" else key["d"]
         target["b"] = (int.from_bytes(target["b"], "big") ^ 1).to_bytes(33, "big")
         with pytest.raises(RoundError):
-            unmasked(words, ring, SESSION, public(secrets), ["a", "b", "c"], Given(own, key, 3))
+            unmasked(words, ring, SESSION, public(secrets), ["a", "b", "c"], ["d"], Given(own, key, 3))
+
+
+def test_a_dropout_that_nobody_gives_shares_of_is_an_error_and_no_wrong_sum() -> None:
+    names = ["a", "b", "c", "d"]
+    secrets, ring = secrets_of(names), ring_for(4, 100)
+    words = total((masked(n, secrets, np.ones(1, np.int64), ring) for n in "abc"), 1, ring)
+    own = {n: {h: share_out(secrets[n], names, 3)[h].self_mask for h in "abc"} for n in "abc"}
+    with pytest.raises(RoundError, match="0 shares"):
+        unmasked(words, ring, SESSION, public(secrets), ["a", "b", "c"], ["d"], Given(own, {}, 3))
 
 
 def test_no_server_collects_both_kinds_of_shares() -> None:

@@ -104,7 +104,7 @@ def here_faults(here: House) -> str:
     return "\n".join(s.faults.read_text() for s in here.assembled.sites.values() if s.faults.exists())
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("stage", [MaskRequest, UnmaskRequest], ids=lambda s: s.__name__)
 def test_too_many_dropouts_make_the_round_void(tmp_path: Path, stage: type) -> None:
     here = secure(tmp_path)
     here.wrapped |= {c: silent_from(stage) for c in FIVE[:3]}
@@ -212,7 +212,7 @@ def test_shared_noise_on_both_engines_gives_one_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "nth"),
-    [(WorkOrder, 1), (Introduction, 1), *((stage, n) for stage in (StepRequest, RevealRequest) for n in (1, 2, 3))],
+    [(WorkOrder, 1), (Introduction, 1), (StepRequest, 1), (StepRequest, 2), (RevealRequest, 2), (RevealRequest, 3)],
 )
 def test_a_dropout_between_steps_leaves_the_round_to_the_others(tmp_path: Path, stage: type, nth: int) -> None:
     here = secure(tmp_path, *SHARED, "training.steps=3")

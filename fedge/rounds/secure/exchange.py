@@ -175,6 +175,7 @@ class SecureExchange:
             self.name,
             {c: m.peer.keys for c, m in self.members.items()},
             survivors,
+            [c for c in participants if c not in survivors],
             Given(
                 _by_client(shares, lambda s: s.self_masks),
                 _by_client(shares, lambda s: s.mask_keys),

@@ -96,10 +96,10 @@ def _opened(site: Site, order: WorkOrder, statement: bytes) -> Parcel:
         if known is None:
             raise RoundError("this session is over")
         return Parcel(known)
-    if before is not None:
-        steps.state_cut(site, before)
     begun_at = site.machine.clock()
     try:
+        if before is not None:
+            steps.state_cut(site, before)
         check_terms(site, order, order.terms, examine(site, order, begun_at).job)
     except Refused as refusal:
         return refused(site, order, prepare(site, order, {}), refusal)
