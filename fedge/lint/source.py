@@ -7,6 +7,7 @@ assigned one literal, or as an entry of a Flower app's run configuration.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,13 +153,15 @@ def _reached(calls: tuple[Call, ...], entries: set[str]) -> frozenset[str]:
 
 
 def _literals(modules: Mapping[str, ast.Module]) -> dict[str, object]:
-    """Return the names that are assigned one literal and nothing else."""
-    found: dict[str, list[object]] = {}
-    for module in modules.values():
-        for node in ast.walk(module):
-            targets = node.targets if isinstance(node, ast.Assign) else []
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    value = node.value.value if isinstance(node.value, ast.Constant) else None  # type: ignore[attr-defined]
-                    found.setdefault(target.id, []).append(value)
-    return {name: values[0] for name, values in found.items() if len(values) == 1}
+    """Return the names that are given a value once, and that a literal."""
+    given: Counter[str] = Counter()
+    found: dict[str, object] = {}
+    for node in (node for module in modules.values() for node in ast.walk(module)):
+        match node:
+            case ast.Name(name, ast.Store()) | ast.arg(name):
+                given[name] += 1
+            case ast.Assign([ast.Name(name)], ast.Constant(value)):
+                found[name] = value
+            case ast.AnnAssign(ast.Name(name), value=ast.Constant(value)):
+                found[name] = value
+    return {name: value for name, value in found.items() if given[name] == 1}

@@ -4,7 +4,7 @@ Composition theorems ask for noise, rates and the number of steps to be fixed be
 and then decides how much noise the next round gets, or whether there is a next round *with other settings*, their sum
 is no bound. A filter (Rogers, Roth, Ullman, Vadhan 2016, https://arxiv.org/abs/1605.08294) is a rule for when to stop
 that holds for every way of deciding. At one fixed order alpha, Renyi divergences may simply be added, fully adaptively
-(Feldman and Zrnic 2021, https://arxiv.org/abs/2008.11193, Theorem 3.1); with the conversion of Canonne, Kamath, Steinke
+(Feldman and Zrnic 2021, https://arxiv.org/abs/2008.11193); with the conversion of Canonne, Kamath, Steinke
 2020 (https://arxiv.org/abs/2004.00010, Proposition 12) that is a filter for (epsilon, delta).
 
 The best order depends on the events, so it would itself be chosen by results. Ten orders therefore share the delta:

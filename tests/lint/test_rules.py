@@ -1,5 +1,6 @@
 """Every rule by two examples: one that breaks it and is found, one like it that does not and is left alone."""
 
+import ast
 import json
 import textwrap
 from contextlib import suppress
@@ -190,6 +191,14 @@ MORE = {
         """,
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("source", "known"),
+    [("clip: float = 3.0", 3.0), ("clip = 3", 3.0), ("clip = 3\nclip += 1", None), ("clip = x", None), ("", None)],
+)
+def test_what_is_known_of_a_name(source: str, known: float | None) -> None:
+    assert program({"a.py": source.encode()}).number(ast.Name("clip")) == known
 
 
 @pytest.mark.parametrize("name", MORE)
