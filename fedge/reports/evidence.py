@@ -128,20 +128,22 @@ def _client(name: str, enrolment: Entry, entries: Sequence[Entry]) -> ClientEvid
     uses = [e for e in _of(entries, "data_use") if e.payload["client"] == name]
     training = [e for e in uses if e.payload["work"] == "train"]
     privacy = [(e.payload["round"], e.payload["privacy"]) for e in training]
+    submitted = [e for e in training if e.payload["outcome"] == "submitted"]
     latest = training[-1].payload if training else None
+    counts = (submitted or training)[-1].payload["counts"] if training else {}  # a refusal used no record
     return ClientEvidence(
         client=name,
         key=enrolment.payload["key"],
         enrolled=enrolment.index,
-        rounds=tuple(e.payload["round"] for e in training if e.payload["outcome"] == "submitted"),
+        rounds=tuple(e.payload["round"] for e in submitted),
         outcomes=_tally(e.payload["outcome"] for e in training),
         reasons=_tally(e.payload["reason"] for e in training if e.payload["reason"]),
         epsilon=tuple((r, float(p["epsilon_total"])) for r, p in privacy if p["epsilon_total"] is not None),
         budget=_number(latest["privacy"]["budget_epsilon"]) if latest else None,
         delta=latest["privacy"]["delta"] if latest else None,
         lineage=latest["dataset"]["lineage"] if latest else "",
-        used=latest["counts"] if latest else {},
-        excluded=latest["counts"]["excluded"] if latest else {},
+        used=counts,
+        excluded=counts.get("excluded", {}),
         permissions=tuple(dict.fromkeys(e.payload["permission"]["snapshot_digest"] for e in training)),
         entries=tuple(e.index for e in uses),
     )
