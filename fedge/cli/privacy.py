@@ -26,10 +26,13 @@ WARNED = 1
 EXIT_CODES = f"Exit code: 0 nothing was found, {WARNED} warnings only, {UnsoundError.exit_code} at least one error."
 LINT_EXAMPLES = """Examples:
 
-  fedge privacy lint runs/RUN                          a run of fedge
-  fedge privacy lint privacy.noise=secure rounds=50    a configuration, before it is run
-  fedge privacy lint train.py                          a script that trains with Opacus
-  fedge privacy lint my-flower-app --format json       the folder of a Flower app
+  fedge privacy lint runs/RUN  (a run of fedge)
+
+  fedge privacy lint privacy.noise=secure rounds=50  (a configuration, before it is run)
+
+  fedge privacy lint train.py  (a script that trains with Opacus)
+
+  fedge privacy lint my-flower-app --format json  (the folder of a Flower app)
 """
 RateOption = Annotated[float, typer.Option(help="The rate of Poisson sampling; 1 for all records.")]
 NoiseOption = Annotated[float, typer.Option(help="Standard deviation of the noise over the clipping norm.")]
