@@ -18,6 +18,7 @@ from fedge.privacy import filter as privacy_filter
 from fedge.privacy.accountant import STATEMENT, Adjacency, Statement
 from fedge.privacy.events import Event, NonPrivate
 
+_DAY = timedelta(days=1)
 Schedule = Literal["fixed", "adaptive"]
 """Whether noise, sample rate and steps are independent of results, or may follow from them."""
 
@@ -40,8 +41,8 @@ class Budget:
     def __post_init__(self) -> None:
         if not self.epsilon > 0 or not 0 < self.delta < 1:  # NaN is not above 0 either
             raise ValueError("a budget has epsilon above 0 and delta in (0, 1)")
-        if self.period is not None and self.period < timedelta(days=1):
-            raise ValueError("the period of a budget is at least a day")
+        if self.period is not None and not _DAY <= self.period <= 36_500 * _DAY:
+            raise ValueError("the period of a budget is at least a day and at most 36,500")
         if not self.total >= self.epsilon:
             raise ValueError("the total of a budget is at least the epsilon of one period")
 

@@ -231,7 +231,7 @@ class Ledger:
 
     def _check_plan(self, lineage: Lineage, plan: str, event: Event) -> None:
         """Raise ScheduleError if the plan has asked for something else before: its schedule is not fixed."""
-        if any(s.plan == plan and s.event != event for s in self._spends.get(lineage, ()) if plan):
+        if plan and any(s.plan == plan and s.event != event for s in self._spends.get(lineage, ())):
             raise ScheduleError(
                 f"run {plan} now asks for other noise, rate or steps on {lineage!r} than before, which may follow from "
                 "results; the budget is for fixed schedules. It is refused; the owner allows it with: "
@@ -256,7 +256,7 @@ class Ledger:
         for data in self._journal.read(self._head.size):
             try:
                 self._fold(parse(data))
-            except (ParseError, KeyError, TypeError, ValueError) as error:
+            except (ParseError, KeyError, TypeError, ValueError, OverflowError) as error:
                 place = f"entry {self._head.size} of the privacy ledger"
                 raise LedgerError(f"{place} is damaged ({error}); restore it from the latest copy") from error
             self._head = Head(self._head.size + 1, digest(data))

@@ -346,8 +346,9 @@ def test_what_is_no_budget(eps: float, delta: float) -> None:
 
 
 def test_a_period_and_a_total_that_mean_nothing() -> None:
-    with pytest.raises(ValueError, match="at least a day"):
-        Budget(1.0, DELTA, timedelta(hours=1))
+    for period in (timedelta(hours=1), timedelta(days=40_000)):
+        with pytest.raises(ValueError, match="at least a day"):
+            Budget(1.0, DELTA, period)
     with pytest.raises(ValueError, match="at least the epsilon"):
         Budget(4.0, DELTA, YEAR, 2.0)
 
