@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,7 @@ def assemble(
     book = Book(AuditLog(server_journal(config.log, folder, run), f"fedge/{run}", log_key), server_key)
     book.log.check_not_behind(folder.audit)
     states = StateStore(folder.server, folder.root, config.keep_states)
-    plan = replace(
-        _plan(config, task, run, book, states, server_key, clock), terms=_terms(config, len(parts), recipe_of(config))
-    )
+    plan = _plan(config, task, run, book, states, server_key, clock, clients=len(parts))
     return Assembled(
         config=config,
         task=task,
@@ -209,8 +207,17 @@ def _evaluation_noise(config: RunConfig) -> float | None:
 
 
 def _plan(
-    config: RunConfig, task: Task, run: RunId, book: Book, states: StateStore, server_key: PrivateKey, clock: Clock
+    config: RunConfig,
+    task: Task,
+    run: RunId,
+    book: Book,
+    states: StateStore,
+    server_key: PrivateKey,
+    clock: Clock,
+    *,
+    clients: int,
 ) -> Plan:
+    recipe = recipe_of(config)  # once: its noise is searched for
     opening = book.opening or RunOpen(
         run=run,
         at=timestamp(clock()),
@@ -232,11 +239,12 @@ def _plan(
     return Plan(
         opening=opening,
         task_digest=task.digest(),
-        recipe=to_record(recipe_of(config)),
+        recipe=to_record(recipe),
         fraction=config.sampling.fraction,
         minimum_clients=config.sampling.minimum_clients,
         minimum_updates=config.sampling.minimum_updates,
         weighting=config.strategy.weighting,
+        terms=_terms(config, clients, recipe),
     )
 
 

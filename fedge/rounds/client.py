@@ -32,7 +32,7 @@ def answer(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     """
     try:
         return _answered(site, kind, parcel)
-    except Exception:
+    except Exception:  # whatever it is: the owner finds it in the faults file, and it goes on to the carrier
         keep_traceback(site)
         raise
 
