@@ -63,8 +63,8 @@ COMMANDS = {
         "Write a person's receipt: a page in plain words, and a proof for each use, that anybody can check offline.",
         "Example:  fedge receipt runs/RUN --client hospital-1 --subject p-0123456789abcdef --out receipt",
     ),
-    "report": Lazy("fedge.cli.report", "report_command", "Write the report of a run anew, from its log alone."),
-    "check": Lazy("fedge.cli.report", "check_command", "Check what must hold after any crash."),
+    "report": Lazy("fedge.cli.report", "app", "Make reports of verified logs, check them, and compare them."),
+    "check": Lazy("fedge.cli.check", "check_command", "Check what must hold after any crash."),
 }
 
 app = typer.Typer(

@@ -23,7 +23,7 @@ MISTAKES = {
     "cfg": (["run", "--cfg", "hydra"], 2, "job"),
     "verify nothing": (["audit", "verify", "/nonexistent"], 7, "audit"),
     "check nothing": (["check", "/nonexistent"], 2, "not the folder of a run"),
-    "report nothing": (["report", "/nonexistent"], 7, "audit"),
+    "report nothing": (["report", "build", "/nonexistent"], 7, "audit"),
     "budget of nobody": (["budget", "show", "/nonexistent"], 2, "ledger.db"),
     "unknown command": (["fly"], 2, "fly"),
     "unknown option": (["run", "--fast"], 2, "--fast"),
@@ -50,7 +50,7 @@ def test_the_trace_can_be_had(fedge: Run, monkeypatch: pytest.MonkeyPatch) -> No
         cli.main()
 
 
-COMMANDS = ["", "run", "demo", "audit", "audit verify", "budget", "budget set", "consent", "report", "check"]
+COMMANDS = ["", "run", "demo", "audit", "audit verify", "budget", "budget set", "consent", "report", "report build", "check"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -161,14 +161,14 @@ def test_a_changed_model_is_exit_code_7(fedge: Run, copied: Path) -> None:
 
 def test_a_log_that_cannot_be_read_has_a_report_that_says_so(fedge: Run, copied: Path) -> None:
     (copied / "audit" / "checkpoint").write_text("garbage")
-    code, _, err = fedge("report", copied)
+    code, _, err = fedge("report", "build", copied)
     assert (code, "does not hold" in err) == (7, True)
     assert "The log does not hold." in (copied / "report.html").read_text()
 
 
 def test_report_is_written_anew(fedge: Run, copied: Path) -> None:
     (copied / "report.html").unlink()
-    code, out, _ = fedge("report", copied)
+    code, out, _ = fedge("report", "build", copied)
     assert code == 0
     assert str(copied / "report.html") in out
     assert (copied / "report.html").read_text().startswith("<!doctype html>")
