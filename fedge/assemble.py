@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -23,13 +23,13 @@ from fedge.audit.leaves import PrivacyStatement, RunOpen
 from fedge.audit.log import AuditLog
 from fedge.config import RunConfig, signable
 from fedge.encoding import Clock, canonical, decimal, digest, timestamp, to_plain, utc_now
-from fedge.errors import ConfigError
+from fedge.errors import ConfigError, UnsoundError
 from fedge.flower.strategy import aggregation
 from fedge.ids import ClientId, RunId
 from fedge.learning import models, scoring
 from fedge.learning.aggregation import Aggregation
 from fedge.learning.loader import OnRead
-from fedge.learning.recipe import Poisson, Recipe, RecordLevel, Shuffled, to_record
+from fedge.learning.recipe import Adaptive, Poisson, Recipe, RecordLevel, Shuffled, to_record
 from fedge.learning.task import Data, Records, Task
 from fedge.params import digest as digest_of
 from fedge.privacy import noise
@@ -50,6 +50,9 @@ from fedge.simulation import partition
 from fedge.simulation.permissions import Ground, Shares
 from fedge.simulation.population import Owner, World, site
 from fedge.storage import server_journal
+
+COUNT_NOISE = 2.5
+"""Noise of the adaptive clip norm's count, in units of the noise multiplier: it costs the sum 2 % more noise."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +141,32 @@ def recipe_of(config: RunConfig) -> Recipe:
         "momentum": training.momentum,
         "weight_decay": training.weight_decay,
         "proximal_mu": config.strategy.proximal_mu,
+        "clipping": training.clipping,
+        "compression": None if config.compression.nothing else config.compression,
     }
     if privacy.unit == "none":
         return Recipe(batching=Shuffled(training.batch_size), **common)
     total = training.steps * max(1, config.rounds)
     sigma = noise_multiplier(privacy.epsilon, privacy.delta, training.sample_rate, total)
     batching = Poisson(training.sample_rate, training.normaliser)
-    return Recipe(batching=batching, privacy=RecordLevel(sigma, privacy.clip_norm), **common)
+    unit: Literal["record", "subject"] = "subject" if privacy.unit == "subject" else "record"
+    clipped = RecordLevel(sigma, privacy.clip_norm, unit, _adaptive(config, sigma))
+    return Recipe(batching=batching, privacy=clipped, **common)
+
+
+def _adaptive(config: RunConfig, noise_multiplier: float) -> Adaptive | None:
+    """Return how the clip norm follows the data, if it does; see `config.Privacy`."""
+    privacy = config.privacy
+    if not privacy.adaptive_clipping:
+        return None
+    count_noise = COUNT_NOISE * noise_multiplier if privacy.count_noise is None else privacy.count_noise
+    if count_noise <= noise_multiplier / 2:
+        raise UnsoundError(
+            f"privacy.count_noise={count_noise:g} is at most half the noise multiplier {noise_multiplier:g}: counting "
+            "alone would cost more than the whole epsilon; leave it null, or raise it"
+        )
+    largest = 10 * privacy.clip_norm if privacy.largest_clip_norm is None else privacy.largest_clip_norm
+    return Adaptive(privacy.clip_quantile, privacy.clip_learning_rate, count_noise, largest)
 
 
 def config_bytes(config: RunConfig) -> bytes:
@@ -186,11 +208,12 @@ def owner_of(config: RunConfig) -> Owner:
     """Return what the simulated owners have decided."""
     private = config.privacy.unit != "none"
     epsilon = config.privacy.epsilon if private else math.inf
+    unit: Literal["record", "subject"] = "subject" if config.privacy.unit == "subject" else "record"
     consent = config.consent
     return Owner(
         policy=config.policy,
-        budget=Budget(epsilon, config.privacy.delta),
-        evaluation_budget=Budget(config.evaluation.epsilon, config.privacy.delta),
+        budget=Budget(epsilon, config.privacy.delta, unit=unit),
+        evaluation_budget=Budget(config.evaluation.epsilon, config.privacy.delta, unit=unit),
         budgets=config.population.budgets,
         purpose=config.purpose,
         ground=Ground(consent.basis, consent.number, consent.legal_bases),
@@ -276,7 +299,7 @@ def _statement(config: RunConfig) -> PrivacyStatement:
     adjacency = STATEMENT.adjacency.replace("/", "-")
     delta = decimal(config.privacy.delta)
     return PrivacyStatement(
-        "record", adjacency, "dp-accounting-pld", STATEMENT.sampling, delta, source, config.privacy.noise_at
+        config.privacy.unit, adjacency, "dp-accounting-pld", STATEMENT.sampling, delta, source, config.privacy.noise_at
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from fedge.audit.parts import Continues
 from fedge.encoding import decimal
 from fedge.learning.aggregation import Strategy
+from fedge.learning.compression import Compression
+from fedge.learning.recipe import Method
 from fedge.policy import ClientPolicy
 
 
@@ -69,7 +71,9 @@ class Training:
     """One client's work in one round: `steps` of SGD.
 
     With privacy each step reads a Poisson sample of rate `sample_rate`, and divides by the fixed, public
-    `normaliser` (records). Without privacy it reads shuffled batches of `batch_size`.
+    `normaliser` (records). Without privacy it reads shuffled batches of `batch_size`. Under `privacy.unit` subject the
+    sample is of people, and the normaliser a number of people. `clipping` is how clipped sums are computed: hooks,
+    ghost (for models whose linear layers alone learn), or auto, the faster one that fits.
     """
 
     steps: int = 20
@@ -79,6 +83,7 @@ class Training:
     sample_rate: float = 0.2
     normaliser: float = 20.0
     batch_size: int = 16
+    clipping: Method = "auto"
 
     def __post_init__(self) -> None:
         _within("steps", self.steps, 1, 1_000_000)
@@ -92,9 +97,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Privacy:
-    """The privacy that the whole run promises each record, and what it is made of.
+    """The privacy that the whole run promises each record, or each subject, and what it is made of.
 
-    `epsilon` at `delta` for the whole planned run, adjacency add/remove one record, noise added by the client.
+    `epsilon` at `delta` for the whole planned run, adjacency add/remove one unit, noise added by the client. A record
+    level epsilon protects nobody who owns several records: `unit` subject samples people, and clips all that one adds.
+
+    With `adaptive_clipping` the clip norm begins each round at `clip_norm` and follows the share `clip_quantile` of
+    units within it, up to `largest_clip_norm` (10 times `clip_norm` if null), in steps of `clip_learning_rate`. The
+    count of units has Gaussian noise of standard deviation `count_noise` (null: as little as costs the sum 2 % more
+    noise), out of the same epsilon.
     `noise` seeded makes a simulation repeatable and protects nobody; secure draws from the operating system.
 
     With `secure_aggregation` the server sees the sum of the updates only, each shortened to the L2 norm `update_norm`,
@@ -102,7 +113,7 @@ class Privacy:
     such that the shares of all but `colluding` and `dropouts` of them are what the epsilon needs; each step is a sum.
     """
 
-    unit: Literal["none", "record", "client"] = "record"
+    unit: Literal["none", "record", "subject", "client"] = "record"
     epsilon: float = 4.0
     delta: float = 1e-5
     clip_norm: float = 1.0
@@ -112,6 +123,11 @@ class Privacy:
     colluding: int = 1
     dropouts: int = 0
     update_norm: float = 16.0
+    adaptive_clipping: bool = False
+    clip_quantile: float = 0.5
+    clip_learning_rate: float = 0.2
+    count_noise: float | None = None
+    largest_clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         _within("epsilon", self.epsilon, 0, 1e4, open_low=True)
@@ -120,6 +136,12 @@ class Privacy:
         _within("colluding", self.colluding, 0, 1000)
         _within("dropouts", self.dropouts, 0, 1000)
         _within("update_norm", self.update_norm, 0, 1e6, open_low=True)
+        _within("clip_quantile", self.clip_quantile, 0.01, 0.99)
+        _within("clip_learning_rate", self.clip_learning_rate, 0, 10, open_low=True)
+        if self.count_noise is not None:
+            _within("count_noise", self.count_noise, 0, 1e6, open_low=True)
+        if self.largest_clip_norm is not None:
+            _within("largest_clip_norm", self.largest_clip_norm, self.clip_norm, 1e6)
 
 
 @dataclass(frozen=True)
@@ -232,6 +254,7 @@ class RunConfig:
     training: Training = field(default_factory=Training)
     privacy: Privacy = field(default_factory=Privacy)
     strategy: Strategy = field(default_factory=Strategy)
+    compression: Compression = field(default_factory=Compression)
     consent: Permissions = field(default_factory=Permissions)
     policy: ClientPolicy = field(default_factory=ClientPolicy)
     sampling: Sampling = field(default_factory=Sampling)

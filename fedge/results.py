@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -53,6 +54,11 @@ def round_line(record: RoundRecord) -> dict[str, Any]:
         "bytes_down": record.bytes_down,
         "bytes_up": record.bytes_up,
     }
+
+
+def repeated_subjects(holders: Iterable[Iterable[str]]) -> int:
+    """Return how many people own more than one record at some holder: no record-level epsilon protects those."""
+    return sum(sum(count > 1 for count in Counter(subjects).values()) for subjects in holders)
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:

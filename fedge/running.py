@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -239,7 +239,7 @@ def _finish(assembled: Assembled, federated: Mapping[str, float] | None, watch: 
         epsilon=max(spent) if spent else None,
         verification=verification,
     )
-    results.write_json(folder.summary, _summary(result, assembled))
+    results.write_json(folder.summary, _summary(result, assembled, lines))
     return result
 
 
@@ -270,7 +270,7 @@ def _baselines(assembled: Assembled, watch: Watch) -> tuple[dict[str, float], di
     return central, alone
 
 
-def _summary(result: Result, assembled: Assembled) -> dict[str, Any]:
+def _summary(result: Result, assembled: Assembled, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     epsilon = result.epsilon
     return {
         "run": assembled.plan.run,
@@ -289,12 +289,8 @@ def _summary(result: Result, assembled: Assembled) -> dict[str, Any]:
         "noise_at": assembled.config.privacy.noise_at,
         "secure_aggregation": assembled.config.privacy.secure_aggregation,
         "colluding": assembled.config.privacy.colluding if assembled.config.privacy.secure_aggregation else None,
-        "repeated_subjects": _repeated(assembled),
+        "repeated_subjects": results.repeated_subjects(s.training.records.subjects for s in assembled.sites.values()),
+        "bytes_down": sum(line["bytes_down"] for line in lines),
+        "bytes_up": sum(line["bytes_up"] for line in lines),
         "verified": result.verification.holds,
     }
-
-
-def _repeated(assembled: Assembled) -> int:
-    """Return how many people own more than one record: a record-level epsilon does not protect those."""
-    everyone = [s for site in assembled.sites.values() for s in site.training.records.subjects]
-    return len(everyone) - len(set(everyone))

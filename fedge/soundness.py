@@ -10,8 +10,12 @@ import math
 from fedge.config import RunConfig
 from fedge.errors import ConfigError, UnsoundError
 from fedge.learning.aggregation import ROBUST
+from fedge.learning.checks import check_apart, check_private, check_same_base
+from fedge.learning.clipping import why_no_ghost
 from fedge.learning.task import Data, Task
-from fedge.learning.training import check_apart, check_private
+
+UNITS = frozenset({"record", "subject"})
+"""Units that each client protects by itself, by clipping gradients."""
 
 
 def check(config: RunConfig, task: Task) -> None:
@@ -20,14 +24,23 @@ def check(config: RunConfig, task: Task) -> None:
     _secure_aggregation(config)
     _noise_at(config)
     _client_level(config)
-    if config.privacy.unit == "record":
+    _adaptive(config)
+    _compression(config)
+    if config.privacy.unit in UNITS:
         check_private(task.model())
+    check_same_base(task)
 
 
 def check_data(config: RunConfig, task: Task, data: Data) -> None:
     """Raise UnsoundError if the task's loss mixes records of the shape that `data` has."""
-    if config.privacy.unit == "record":
-        check_apart(task, task.model(), data.train.features.shape[1:])
+    if config.privacy.unit not in UNITS:
+        return
+    model, shape = task.model(), data.train.features.shape[1:]
+    check_apart(task, model, shape)
+    if config.training.clipping == "ghost":
+        objection = why_no_ghost(model, shape, by_owner=config.privacy.unit == "subject")
+        if objection is not None:
+            raise UnsoundError(f"training.clipping=ghost: {objection}; use training.clipping=auto or hooks")
 
 
 def check_enough(config: RunConfig, clients: int, needed: int) -> None:
@@ -63,7 +76,7 @@ def _weighting(config: RunConfig) -> None:
             "strategy.weighting=examples under client-level privacy: one client's weight, and so its influence, would "
             "grow with its number of records beyond what the noise is made for; use strategy.weighting=uniform"
         )
-    if config.privacy.unit == "record" and not config.policy.public_size:
+    if config.privacy.unit in UNITS and not config.policy.public_size:
         raise UnsoundError(
             "strategy.weighting=examples discloses how many records each client has, which record-level privacy hides; "
             "use strategy.weighting=uniform, or policy.public_size=true where the owners declare their size public"
@@ -93,6 +106,11 @@ def _noise_at(config: RunConfig) -> None:
     privacy = config.privacy
     if privacy.noise_at != "distributed":
         return
+    if privacy.unit == "subject":
+        raise ConfigError(
+            "privacy.unit=subject with privacy.noise_at=distributed: sums are clipped per record there; use "
+            "privacy.noise_at=client"
+        )
     if privacy.unit == "none":
         raise UnsoundError("privacy.noise_at=distributed without privacy: there is no noise to share; set privacy.unit")
     if not privacy.secure_aggregation:
@@ -104,4 +122,43 @@ def _noise_at(config: RunConfig) -> None:
 
 def _client_level(config: RunConfig) -> None:
     if config.privacy.unit == "client":
-        raise ConfigError("privacy.unit: client-level privacy is not available in this version; use record or none")
+        raise ConfigError(
+            "privacy.unit: client-level privacy is not available in this version; use record, subject or none"
+        )
+
+
+def _adaptive(config: RunConfig) -> None:
+    privacy = config.privacy
+    if not privacy.adaptive_clipping:
+        return
+    if privacy.unit not in UNITS:
+        raise UnsoundError(
+            f"privacy.adaptive_clipping with privacy.unit={privacy.unit}: there is no clipping at the client; set "
+            "privacy.unit=record or subject"
+        )
+    if privacy.noise_at == "distributed":
+        raise UnsoundError(
+            "privacy.adaptive_clipping with privacy.noise_at=distributed: the noise that clients share is made for one "
+            "clip norm that all know beforehand; set privacy.adaptive_clipping=false"
+        )
+
+
+def _compression(config: RunConfig) -> None:
+    how, privacy = config.compression, config.privacy
+    if how.nothing:
+        return
+    if privacy.noise_at == "distributed":
+        raise UnsoundError(
+            "compression with privacy.noise_at=distributed: a client would choose coordinates and scales from a sum "
+            "that has not all of its noise yet, and so disclose something of its records; use compression=none"
+        )
+    if privacy.secure_aggregation:
+        raise UnsoundError(
+            "compression under secure aggregation: every client has scales and coordinates of its own, and masked "
+            "vectors can be added only if all mean the same; use compression=none"
+        )
+    if config.strategy.name in ROBUST and how.share < 1:
+        raise UnsoundError(
+            f"strategy.name={config.strategy.name} with compression.share={how.share:g}: it compares updates "
+            "coordinate by coordinate, and those of two clients would hold different ones; use compression.share=1"
+        )

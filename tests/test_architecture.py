@@ -39,7 +39,7 @@ KEEPERS: Mapping[str, tuple[str, ...]] = {
     "omegaconf": ("compose",),
     "torch": ("learning", "edge", "redteam", "tracking"),
     "psycopg": ("postgres",),
-    "opacus": ("learning.training", "learning.sums", "privacy.accountant"),
+    "opacus": ("learning.checks", "learning.clipping", "privacy.accountant"),
 }
 """Outside library -> the only rooms or files that may know it (tracking: torch's TensorBoard writer, if asked for)."""
 

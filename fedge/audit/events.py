@@ -29,6 +29,7 @@ from fedge.audit.parts import (
     PrivacySpend,
     PrivacyStatement,
     Resources,
+    Unit,
 )
 
 Aim = Literal["risk", "post-market", "operation"]
@@ -203,6 +204,27 @@ class WithdrawalEffective:
 
 
 @dataclass(frozen=True)
+class RepeatedSubjects:
+    """A client's warning about its own epsilons: people own several records of `lineage`, and the unit is a record.
+
+    An epsilon for one record does not protect them. It says that there are such people, not who or how many.
+    """
+
+    aims: ClassVar[tuple[Aim, ...]] = ("risk", "operation")
+    party: ClassVar[Party] = "client"
+
+    run: Text
+    at: Moment
+    client: Name
+    key: KeyId
+    seq: int
+    previous: Digest | None
+    lineage: Text
+    unit: Unit
+    round: int
+
+
+@dataclass(frozen=True)
 class ErasureEffective:
     """A person's records are erased at the client; `models` still include them, for erasure untrains nothing."""
 
@@ -356,10 +378,10 @@ class RunClose:
     model: Digest
 
 
-ClientLeaf = KeyRotate | ConsentSnapshot | DataUse | WithdrawalEffective | ErasureEffective
+ClientLeaf = KeyRotate | ConsentSnapshot | DataUse | WithdrawalEffective | RepeatedSubjects | ErasureEffective
 """What only a client can state; each has `client`, `key`, `seq` and `previous`."""
 Leaf = (
     RunOpen | ClientEnrol | ClientRetire | KeyRotate | KeyRevoke | ConsentSnapshot | DataUse | WithdrawalEffective
-    | ErasureEffective | UpdateRejected | RoundClose | Evaluation | PolicyChange | Incident | ReportIssued
-    | RunStopped | RunResumed | RunClose
+    | RepeatedSubjects | ErasureEffective | UpdateRejected | RoundClose | Evaluation | PolicyChange | Incident
+    | ReportIssued | RunStopped | RunResumed | RunClose
 )  # fmt: skip

@@ -27,6 +27,7 @@ from fedge.audit.events import (
     KeyRotate,
     Leaf,
     PolicyChange,
+    RepeatedSubjects,
     ReportIssued,
     RoundClose,
     RunClose,
@@ -55,9 +56,9 @@ __all__ = [
     "EVENTS", "MAX_LEAF_BYTES", "ClientEnrol", "ClientLeaf", "ClientRetire", "ConsentSnapshot", "Continues", "Counts",
     "DataUse", "Dataset", "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRevoke",
     "KeyRotate", "Leaf", "Participant", "Permission", "PolicyChange", "PrivacySpend", "PrivacyStatement",
-    "ReportIssued", "Resources", "RoundClose", "RunClose", "RunOpen", "RunResumed", "RunStopped", "UpdateRejected",
-    "WithdrawalEffective", "bounds", "bucket", "commitment", "decode", "encode", "event", "opens", "payload_type",
-    "plain", "publish", "schema",
+    "RepeatedSubjects", "ReportIssued", "Resources", "RoundClose", "RunClose", "RunOpen", "RunResumed", "RunStopped",
+    "UpdateRejected", "WithdrawalEffective", "bounds", "bucket", "commitment", "decode", "encode", "event", "opens",
+    "payload_type", "plain", "publish", "schema",
 ]  # fmt: skip
 
 MAX_LEAF_BYTES = 65_535

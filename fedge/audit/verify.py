@@ -544,6 +544,7 @@ EVENTS = {
     " secure_aggregation:bool digests:Digests started:moment ended:moment resources:Resources"
     " outcome:submitted|skipped|refused|failed reason:code? order:digest",
     "withdrawal_effective": _CLIENT + "subject_commitment:digest withdrawn_at:moment effective_at:moment round:int",
+    "repeated_subjects": _CLIENT + "lineage:text unit:unit round:int",
     "erasure_effective": _CLIENT + "subject_commitment:digest requested_at:moment effective_at:moment models:[digest]",
     "update_rejected": _EVERY + "client:name round:int reason:code update:digest?",
     "round_close": _EVERY + "round:int attempt:int participants:[Participant] accepted:int model_in:digest"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,7 +80,9 @@ def forecast(
     rows = []
     for name, ledger, lineage, budget in _held(path):
         spent = ledger.spent(lineage)
-        event = given or (spent[-1] if spent else _planned(path, lineage))
+        event = (replace(given, unit=budget.unit) if given else None) or (
+            spent[-1] if spent else _planned(path, lineage)
+        )
         if event is not None:
             rows.append(_forecast(name, ledger, lineage, budget, event, now))
     if not rows:
@@ -124,12 +127,13 @@ def set_budget(
     if schedule not in ("fixed", "adaptive"):
         raise ConfigError(f"--schedule: expected fixed or adaptive; found {schedule!r}")
     chosen: Schedule = "adaptive" if schedule == "adaptive" else "fixed"
+    ledger, name, now = _ledger(one_client(path)), Lineage(lineage), utc_now()
+    before = ledger.budget(name)
     try:
         period = None if period_days is None else timedelta(days=period_days)
-        budget = Budget(epsilon, delta, period, total, chosen)
+        budget = Budget(epsilon, delta, period, total, chosen, before.unit if before else "record")
     except (ValueError, OverflowError) as error:
         raise ConfigError(str(error)) from error
-    ledger, name, now = _ledger(one_client(path)), Lineage(lineage), utc_now()
     ledger.set_budget(name, budget, now)
     counted = budget.cost(ledger.counted(name, now))
     console.print(
@@ -139,7 +143,7 @@ def set_budget(
     if budget.period:
         console.print(
             f"in all {number(budget.cost(ledger.spent(name)))}, of {number(total)} that may ever be spent. What leaves "
-            "the period is not forgotten: the guarantee for a record is the total.",
+            f"the period is not forgotten: the guarantee for a {budget.unit} is the total.",
             soft_wrap=True,
             style="dim",
         )
@@ -164,7 +168,7 @@ def _row(name: str, ledger: Ledger, lineage: Lineage, budget: Budget, now: datet
         "data_set": lineage,
         "spent": spent,
         "spent_replace_one": budget.cost(events, "replace-one"),
-        "spent_if_adaptive": privacy_filter.epsilon(events, budget.delta),
+        "spent_if_adaptive": privacy_filter.epsilon(events, budget.delta, unit=budget.unit),
         "counted": counted,
         "budget": budget.epsilon,
         "left": left,
@@ -172,6 +176,7 @@ def _row(name: str, ledger: Ledger, lineage: Lineage, budget: Budget, now: datet
         "period_days": budget.period.days if budget.period else None,
         "total": budget.for_ever,
         "schedule": budget.schedule,
+        "unit": budget.unit,
         "accountant": budget.statement.accountant,
         "spends": len(events),
         "unfinished": sum(r.lineage == lineage for r in ledger.unfinished()),
@@ -194,7 +199,7 @@ def _forecast(
     }
 
 
-def _given(sample_rate: float | None, noise_multiplier: float | None, steps: int | None) -> Event | None:
+def _given(sample_rate: float | None, noise_multiplier: float | None, steps: int | None) -> SampledGaussian | None:
     """Return the event that the options name, None if they name none. Raises ConfigError for half of one."""
     if sample_rate is None and noise_multiplier is None and steps is None:
         return None
@@ -234,9 +239,10 @@ def _every(budget: Budget) -> str:
 def _about(rows: Sequence[Mapping[str, Any]], renewed: bool) -> str:
     """Return the words that belong beside the numbers."""
     accountants = " and ".join(sorted({row["accountant"] for row in rows}))
+    unit = " or ".join(sorted({row["unit"] for row in rows}))
     said = (
-        f"Epsilon for one record at the delta named, by {accountants}. Spent, budget and left: a record more or less "
-        "(add/remove). Replace-one: another record in its place, the same spends. An unfinished spend (a crash, or a "
+        f"Epsilon for one {unit} at the delta named, by {accountants}. Spent, budget and left: a {unit} more or less "
+        f"(add/remove). Replace-one: another {unit} in its place, the same spends. An unfinished spend (a crash, or a "
         "job going on) counts as spent."
     )
     return said + (" What has left the period still counts as spent: the total is what composes." if renewed else "")

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from fedge import results
 from fedge.assemble import Assembled
 from fedge.cli.output import number
+from fedge.reports.words import octets
 from fedge.rounds.record import Participation, RoundRecord
 from fedge.running import Watch
 
@@ -48,13 +50,20 @@ class LiveTable:
         config = assembled.config
         privacy = (
             "no privacy" if config.privacy.unit == "none"
-            else f"epsilon {config.privacy.epsilon:g} at delta {config.privacy.delta:g} for each record"
+            else f"epsilon {config.privacy.epsilon:g} at delta {config.privacy.delta:g} for each {config.privacy.unit}"
         )  # fmt: skip
         self._console.print(
             f"[bold]{assembled.task.name}[/]: {len(assembled.sites)} clients, {config.rounds} rounds, "
             f"{config.strategy.name}, {privacy}, noise {config.privacy.noise}; engine {config.engine}",
             soft_wrap=True,
         )
+        repeated = results.repeated_subjects([site.training.records.subjects for site in assembled.sites.values()])
+        if config.privacy.unit == "record" and repeated:
+            self._console.print(
+                f"[bold red]{repeated} people own more than one record: an epsilon for one record does not protect "
+                "them.[/] Use privacy=subject to protect the person.",
+                soft_wrap=True,
+            )
         done = assembled.book.done
         if done:
             self._console.print(f"[dim]going on after round {done}[/]")
@@ -81,7 +90,7 @@ class LiveTable:
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, caption=self._note or None, caption_style="dim", caption_justify="left")
-        for name in ("round", self._headline, "loss", "answered", "refused", "epsilon spent", "epsilon left"):
+        for name in ("round", self._headline, "loss", "answered", "refused", "epsilon spent", "epsilon left", "up"):
             table.add_column(name, justify="right")
         for record in self._records[-SHOWN:]:
             table.add_row(*_cells(record, self._headline, self._planned))
@@ -101,14 +110,15 @@ def _cells(record: RoundRecord, headline: str, planned: int) -> list[str]:
         ", ".join(f"{p.client} ({(p.reason or p.outcome).replace('_', ' ')})" for p in refused) or "—",
         number(max(spent)) if spent else "—",
         f"{number(min(left))} … {number(max(left))}" if left else "—",
+        octets(record.bytes_up),
     ]
 
 
 def _line(record: RoundRecord, headline: str, planned: int) -> str:
-    round_, score, loss, answered, refused, spent, left = _cells(record, headline, planned)
+    round_, score, loss, answered, refused, spent, left, up = _cells(record, headline, planned)
     return (
         f"round {round_}  {headline} {score}  loss {loss}  answered {answered}  refused {refused}  "
-        f"epsilon spent {spent}, left {left}"
+        f"epsilon spent {spent}, left {left}  up {up}"
     )
 
 

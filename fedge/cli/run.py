@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,7 +115,9 @@ def _privacy(summary: Mapping[str, Any]) -> str:
     """Return what the run's epsilon is about; no number stands without its unit, its delta and its noise."""
     if summary["epsilon"] is None:
         return "without differential privacy: updates may reveal records"
-    said = f"epsilon {number(summary['epsilon'])} for each training record ({STATEMENT.describe(summary['delta'])})"
+    unit, statement = summary["privacy"], replace(STATEMENT, unit=summary["privacy"])
+    whom = "training record" if unit == "record" else f"{unit} with all training records"
+    said = f"epsilon {number(summary['epsilon'])} for each {whom} ({statement.describe(summary['delta'])})"
     if summary["noise_at"] == "distributed":
         said += f", even if clients collude with the server (up to {summary['colluding']})"
     if summary["noise"] == "seeded":

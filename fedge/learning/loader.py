@@ -8,6 +8,7 @@ millisecond ago keeps the record out of this batch and all later ones.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ class Loader:
         self, records: Records, eligible: NDArray[np.int64], gate: Gate, on_read: OnRead | None = None
     ) -> None:
         self._features, self._targets = as_tensors(records)
+        self._subjects = records.subjects
         self.eligible, self._gate, self._on_read = eligible, gate, on_read
         self._touched = np.zeros(len(records), dtype=np.bool_)
+        self._dropped = np.zeros(len(records), dtype=np.bool_)
 
     @property
     def record_shape(self) -> tuple[int, ...]:
@@ -43,12 +46,26 @@ class Loader:
         """The indices of all records read so far, ascending."""
         return np.flatnonzero(self._touched).astype(np.int64)
 
-    def read(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return features and targets of those of `indices` whose permission holds at this moment."""
+    @cached_property
+    def owners(self) -> NDArray[np.int64]:
+        """The number of the subject that each record is about; records of one subject have the same."""
+        return np.unique(np.asarray(self._subjects), return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def dropped(self) -> int:
+        """How many records were read and added nothing (private)."""
+        return int(np.count_nonzero(self._dropped))
+
+    def drop(self, indices: NDArray[np.int64]) -> None:
+        """Remember that the records at `indices` have added nothing: their gradients are not finite."""
+        self._dropped[indices] = True
+
+    def read(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        """Return which of `indices` are permitted at this moment, and the features and targets of those."""
         permitted = indices[self._gate(indices)] if len(indices) else indices
         # Consent before touch: below this line records are read, above it only their numbers.
         self._touched[permitted] = True
         if self._on_read is not None:
             self._on_read(permitted)
         chosen = torch.from_numpy(permitted)
-        return self._features[chosen], self._targets[chosen]
+        return permitted, self._features[chosen], self._targets[chosen]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from fedge.encoding import canonical, decimal
 from fedge.errors import ParseError
+from fedge.learning import compression
+from fedge.learning.compression import Compression
 from fedge.privacy.events import Event, NonPrivate, SampledGaussian
+
+Method = Literal["auto", "hooks", "ghost"]
+"""How clipped sums are computed; auto is ghost where `clipping.why_no_ghost` has no objection, else hooks."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,61 @@ class Shuffled:
 
 
 @dataclass(frozen=True)
+class Adaptive:
+    """A clip norm that follows the share `quantile` of units within it, never above `largest`.
+
+    The count of units within has Gaussian noise of standard deviation `count_noise`; the clip norm moves by the factor
+    exp(-learning_rate * (share - quantile)) a step. Andrew et al. 2021, https://arxiv.org/abs/1905.03871.
+    """
+
+    quantile: float
+    learning_rate: float
+    count_noise: float
+    largest: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile < 1 or not 0 < self.learning_rate <= 10 or not 0 < self.largest < math.inf:
+            raise ValueError("quantile lies in (0, 1), learning_rate in (0, 10], and largest is above 0")
+
+
+@dataclass(frozen=True)
 class RecordLevel:
-    """Per-record clipping to `clip_norm` and Gaussian noise of standard deviation `noise_multiplier * clip_norm`."""
+    """Clipping per unit to `clip_norm` and Gaussian noise of standard deviation `noise_multiplier * clip_norm`.
+
+    The unit is a record, or a subject: then batches are samples of people, and the summed gradient of all records of
+    one is clipped as one. With `adaptive`, `clip_norm` is where the clip norm begins in each job, and
+    `noise_multiplier` that of sum and count together.
+    """
 
     noise_multiplier: float
     clip_norm: float
+    unit: Literal["record", "subject"] = "record"
+    adaptive: Adaptive | None = None
 
     def __post_init__(self) -> None:
-        if self.noise_multiplier <= 0 or self.clip_norm <= 0:
+        if not (self.noise_multiplier > 0 and self.clip_norm > 0):
             raise ValueError("noise_multiplier and clip_norm are above 0")
+        if self.unit not in {"record", "subject"}:
+            raise ValueError(f"unknown unit {self.unit!r}")
+        if self.adaptive is not None:
+            if not self.adaptive.count_noise > self.noise_multiplier / 2:
+                raise ValueError("count_noise is above half the noise_multiplier: else the count alone costs more")
+            if self.clip_norm > self.adaptive.largest:
+                raise ValueError("clip_norm begins at most at largest")
+
+    @property
+    def largest_clip_norm(self) -> float:
+        """The most that a unit's contribution may be shortened to, in any step."""
+        return self.clip_norm if self.adaptive is None else self.adaptive.largest
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`steps` of SGD. `proximal_mu` adds FedProx's pull towards the model that was sent."""
+    """`steps` of SGD. `proximal_mu` adds FedProx's pull towards the model that was sent.
+
+    `clipping` says how clipped sums are computed (`learning.clipping`): it changes how fast, and the last bits.
+    `compression` says in which form the change travels (`learning.compression`).
+    """
 
     steps: int
     learning_rate: float
@@ -59,8 +106,12 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 0.0
     proximal_mu: float = 0.0
+    clipping: Method = "auto"
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
+        if self.clipping not in get_args(Method):
+            raise ValueError(f"clipping is one of {', '.join(get_args(Method))}")
         if not 1 <= self.steps <= 1_000_000 or not 0 < self.learning_rate < 1e6:
             raise ValueError("steps is at least 1 and learning_rate above 0")
         if self.privacy is not None and not isinstance(self.batching, Poisson):
@@ -68,10 +119,11 @@ class Recipe:
 
 
 def event(recipe: Recipe) -> Event:
-    """Return what carrying out `recipe` once does to a record's privacy."""
+    """Return what carrying out `recipe` once does to the privacy of a record, or of a person."""
     if recipe.privacy is None or not isinstance(recipe.batching, Poisson):
         return NonPrivate()
-    return SampledGaussian(recipe.batching.sample_rate, recipe.privacy.noise_multiplier, recipe.steps)
+    privacy = recipe.privacy
+    return SampledGaussian(recipe.batching.sample_rate, privacy.noise_multiplier, recipe.steps, privacy.unit)
 
 
 def to_record(recipe: Recipe) -> dict[str, Any]:
@@ -82,18 +134,32 @@ def to_record(recipe: Recipe) -> dict[str, Any]:
             batching = {"sample_rate": decimal(sample_rate), "normaliser": decimal(normaliser)}
         case Shuffled(batch_size):
             batching = {"batch_size": batch_size}
-    privacy = recipe.privacy
-    return {
+    said: dict[str, Any] = {
         "steps": recipe.steps,
         "learning_rate": decimal(recipe.learning_rate),
         "momentum": decimal(recipe.momentum),
         "weight_decay": decimal(recipe.weight_decay),
         "proximal_mu": decimal(recipe.proximal_mu),
         "batching": batching,
-        "privacy": None
-        if privacy is None
-        else {"noise_multiplier": decimal(privacy.noise_multiplier), "clip_norm": decimal(privacy.clip_norm)},
+        "privacy": None if recipe.privacy is None else _privacy_record(recipe.privacy),
     }
+    if recipe.clipping != "auto":
+        said["clipping"] = recipe.clipping
+    if recipe.compression is not None:
+        said["compression"] = compression.to_record(recipe.compression)
+    return said
+
+
+def _privacy_record(privacy: RecordLevel) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "noise_multiplier": decimal(privacy.noise_multiplier),
+        "clip_norm": decimal(privacy.clip_norm),
+    }
+    if privacy.unit != "record":
+        said["unit"] = privacy.unit
+    if privacy.adaptive is not None:
+        said["adaptive"] = {name: decimal(value) for name, value in asdict(privacy.adaptive).items()}
+    return said
 
 
 def from_record(record: dict[str, Any]) -> Recipe:
@@ -118,7 +184,17 @@ def _read(record: dict[str, Any]) -> Recipe:
         batching=Shuffled(int(batching["batch_size"]))
         if "batch_size" in batching
         else Poisson(float(batching["sample_rate"]), float(batching["normaliser"])),
-        privacy=None
-        if privacy is None
-        else RecordLevel(float(privacy["noise_multiplier"]), float(privacy["clip_norm"])),
+        privacy=None if privacy is None else _privacy(privacy),
+        clipping=record.get("clipping", "auto"),
+        compression=compression.from_record(record["compression"]) if "compression" in record else None,
+    )
+
+
+def _privacy(record: dict[str, Any]) -> RecordLevel:
+    adaptive = record.get("adaptive")
+    return RecordLevel(
+        noise_multiplier=float(record["noise_multiplier"]),
+        clip_norm=float(record["clip_norm"]),
+        unit=record.get("unit", "record"),
+        adaptive=None if adaptive is None else Adaptive(**{name: float(value) for name, value in adaptive.items()}),
     )

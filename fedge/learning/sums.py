@@ -15,14 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opacus import GradSampleModule
 
 from fedge.errors import UnsoundError
+from fedge.learning.checks import check_apart, check_private
+from fedge.learning.clipping import clipper
 from fedge.learning.loader import Loader
+from fedge.learning.mechanism import clipped_to
 from fedge.learning.models import load_params
-from fedge.learning.recipe import Poisson, Recipe, RecordLevel
+from fedge.learning.recipe import Poisson, Recipe
 from fedge.learning.task import Task
-from fedge.learning.training import GridGaussianOptimizer, accumulate, batches, check_apart, check_private
+from fedge.learning.training import batches, clipped_sum
 from fedge.params import Params
 from fedge.privacy.noise import Dice
 
@@ -44,21 +46,30 @@ def noisy_sum(
     """
     if recipe.privacy is None or not isinstance(recipe.batching, Poisson):
         raise UnsoundError("a noisy sum needs a clip norm and Poisson sampling")
-    clip, grid = recipe.privacy.clip_norm, math.ldexp(1.0, exponent)
+    claimed, grid = recipe.privacy.clip_norm, math.ldexp(1.0, exponent)
+    if recipe.privacy.unit != "record" or recipe.privacy.adaptive is not None:
+        raise UnsoundError("noise is shared for sums that are clipped per record, to a norm that all know beforehand")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
         module = load_params(task.model(), params)
         module.train()
         check_private(module)
         check_apart(task, module, loader.record_shape)
-        wrapped = GradSampleModule(module, batch_first=True, loss_reduction="sum")
-        sgd = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1.0)
-        optimizer = GridGaussianOptimizer(sgd, RecordLevel(std / clip, clip), 1.0, dice, grid)
-        accumulate(task, wrapped, optimizer, loader, next(batches(loader.eligible, recipe, dice)))
-        names = {id(p): name for name, p in module.named_parameters()}
-        total = {names[id(p)]: noisy.numpy() for p, noisy in optimizer.noisy_sums()}
-        wrapped.to_standard_module()
-    return NoisySum(total, loader.touched)
+        like = {name: p.detach().numpy() for name, p in module.named_parameters() if p.requires_grad}
+        dimension = sum(array.size for array in like.values())
+        with clipper(module, task.loss, recipe.clipping, loader.record_shape) as clip:
+            indices = next(batches(loader, recipe, dice))
+            clipped = clipped_sum(clip, loader, indices, clipped_to(claimed, grid, dimension), dimension)
+    noise = dice.discrete_gaussian((dimension,), std, grid)
+    noisy = np.rint(clipped.total.numpy() / grid) * grid + noise
+    return NoisySum(_in_shape(noisy, like), loader.touched)
+
+
+def _in_shape(vector: NDArray[np.float64], like: Params) -> Params:
+    """Return `vector`, which holds the tensors of `like` one after the other in the module's own order."""
+    ends = np.cumsum([array.size for array in like.values()])
+    parts = np.split(vector, ends[:-1])
+    return {name: part.reshape(array.shape) for (name, array), part in zip(like.items(), parts, strict=True)}
 
 
 class Descent:

@@ -1,4 +1,4 @@
-"""What events cost: epsilon at a delta, for one record or one client, under either adjacency.
+"""What events cost: epsilon at a delta, for one record, person or client, under either adjacency.
 
 The judge is the privacy loss distribution (PLD) of Google's dp-accounting (Doroshenko et al. 2022,
 https://arxiv.org/abs/2207.04380), rounded so that it is never below the truth. Opacus' RDP and PRV accountants
@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dp_accounting import NeighboringRelation
 from dp_accounting.pld import privacy_loss_distribution as pld
@@ -45,6 +45,7 @@ class Key:
     adjacency: Adjacency
 
 
+UNITS = get_args(Unit)
 Groups = tuple[tuple[Key, int], ...]
 """How often each mechanism was used, in the order in which they first came."""
 Placed = tuple[tuple[Key, int, float], ...]
@@ -83,8 +84,8 @@ def epsilon(
 def grouped(events: Iterable[Event], adjacency: Adjacency, unit: Unit) -> Groups | None:
     """Return how often each mechanism stands in `events`, None if one of them hides nothing of such a unit.
 
-    Noise that is made for a client hides each of its records too, but under replace-one: another record makes another
-    update, not none. Noise that is made for one record hides no client.
+    Noise that is made for a client hides each person and each record in it too, but under replace-one: another record
+    makes another update, not none. Noise that is made for one record hides no person who owns several, and no client.
     """
     steps: dict[Key, int] = {}
     for event in events:
@@ -95,7 +96,7 @@ def grouped(events: Iterable[Event], adjacency: Adjacency, unit: Unit) -> Groups
                 rate = sample_rate
             case Gaussian(noise, count):
                 rate = 1.0
-        if (unit, event.unit) == ("client", "record"):
+        if UNITS.index(event.unit) < UNITS.index(unit):
             return None
         key = Key(rate, noise, adjacency if event.unit == unit else "replace-one")
         steps[key] = steps.get(key, 0) + count

@@ -16,7 +16,7 @@ from typing import Literal
 from fedge.privacy import accountant
 from fedge.privacy import filter as privacy_filter
 from fedge.privacy.accountant import STATEMENT, Adjacency, Statement
-from fedge.privacy.events import Event, NonPrivate
+from fedge.privacy.events import Event, NonPrivate, Unit
 
 _DAY = timedelta(days=1)
 Schedule = Literal["fixed", "adaptive"]
@@ -25,11 +25,12 @@ Schedule = Literal["fixed", "adaptive"]
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that may be learned of one record: `epsilon` at `delta`, over all runs, within any `period`.
+    """The most that may be learned of one `unit`: `epsilon` at `delta`, over all runs, within any `period`.
 
     Without a period that is for ever; `total` bounds what is spent for ever beside a period. `schedule` says what the
     owner assumes of those who ask: with "fixed" the settings of each run are fixed before its first result and events
-    are judged tightly; with "adaptive" anything may depend on anything, and a privacy filter judges.
+    are judged tightly; with "adaptive" anything may depend on anything, and a privacy filter judges. A budget of
+    people admits only what is noised for people: where one owns several records, noise made for a record hides nobody.
     """
 
     epsilon: float
@@ -37,6 +38,7 @@ class Budget:
     period: timedelta | None = None
     total: float = math.inf
     schedule: Schedule = "fixed"
+    unit: Unit = "record"
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0 or not 0 < self.delta < 1:  # NaN is not above 0 either
@@ -54,12 +56,13 @@ class Budget:
     @property
     def statement(self) -> Statement:
         """What the numbers of this budget are about."""
-        return STATEMENT if self.schedule == "fixed" else replace(STATEMENT, accountant="RDP filter")
+        said = replace(STATEMENT, unit=self.unit)
+        return said if self.schedule == "fixed" else replace(said, accountant="RDP filter")
 
     def cost(self, events: Sequence[Event], adjacency: Adjacency = "add/remove") -> float:
         """Return the epsilon of `events` at this budget's delta, by the accountant that its schedule needs."""
         judge = accountant.epsilon if self.schedule == "fixed" else privacy_filter.epsilon
-        return judge(events, self.delta, adjacency=adjacency)
+        return judge(events, self.delta, adjacency=adjacency, unit=self.unit)
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,18 @@ from typing import Any, Literal, get_args
 from fedge.encoding import canonical, decimal
 from fedge.errors import ParseError
 
-Unit = Literal["record", "client"]
-"""What one clipped contribution belongs to: one record, or one client with all that it holds."""
+Unit = Literal["record", "subject", "client"]
+"""What one clipped contribution belongs to: one record, one person with all records, or one client with all it holds.
+
+From the smallest to the largest: each holds those before it."""
 
 
 @dataclass(frozen=True)
 class SampledGaussian:
     """`steps` releases of a Gaussian mechanism, each on a Poisson sample of rate `sample_rate`.
 
-    The sampling is of units: of records in a batch, or of clients in a round. The product of two rates is no rate of
-    either. Abadi et al. 2016, https://arxiv.org/abs/1607.00133; McMahan et al. 2018, https://arxiv.org/abs/1710.06963.
+    The sampling is of units: of records or people in a batch, or of clients in a round. The product of two rates is no
+    rate of either. Abadi et al. 2016, https://arxiv.org/abs/1607.00133; McMahan et al. 2018, https://arxiv.org/abs/1710.06963.
     """
 
     sample_rate: float

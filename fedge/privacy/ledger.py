@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -30,7 +30,7 @@ from fedge.journal import SqliteJournal
 from fedge.privacy import events
 from fedge.privacy.accountant import Adjacency
 from fedge.privacy.budget import Admission, Budget, Schedule, admits
-from fedge.privacy.events import Event
+from fedge.privacy.events import Event, Unit
 
 START = "sha256:" + "0" * 64
 
@@ -144,6 +144,8 @@ class Ledger:
                 "total": decimal(budget.total),
                 "schedule": budget.schedule,
             }
+            if budget.unit != "record":
+                body["unit"] = budget.unit
             self._append("budget", body, at)
 
     def budget(self, lineage: Lineage) -> Budget | None:
@@ -172,8 +174,8 @@ class Ledger:
 
     def epsilon(self, lineage: Lineage, delta: float, adjacency: Adjacency = "add/remove") -> float:
         """Return all that `lineage` has ever spent at `delta`, by the accountant that its budget's schedule needs."""
-        schedule = self._schedule(lineage)
-        return Budget(1.0, delta, schedule=schedule).cost(self.spent(lineage), adjacency)
+        budget = self.budget(lineage) or Budget(1.0, delta)
+        return replace(budget, delta=delta).cost(self.spent(lineage), adjacency)
 
     def unfinished(self) -> list[Reservation]:
         """Return reservations without a commit: jobs that crashed or are going on."""
@@ -242,10 +244,6 @@ class Ledger:
         recent = None if budget.period is None else self.counted(lineage, at)
         return admits(budget, self.spent(lineage), event, recent)
 
-    def _schedule(self, lineage: Lineage) -> Schedule:
-        budget = self.budget(lineage)
-        return "fixed" if budget is None else budget.schedule
-
     def _append(self, kind: str, body: dict[str, Any], at: datetime) -> None:
         entry = {"kind": kind, "previous": self._head.digest, "at": timestamp(at)} | body
         self._journal.append([canonical(entry)], expected_size=self._head.size)
@@ -296,7 +294,11 @@ def _budget(entry: dict[str, Any]) -> Budget:
     if entry["schedule"] not in get_args(Schedule):
         raise ParseError(f"unknown schedule {entry['schedule']!r}")
     period = None if entry["days"] is None else timedelta(days=entry["days"])
-    return Budget(float(entry["epsilon"]), float(entry["delta"]), period, float(entry["total"]), entry["schedule"])
+    unit = entry.get("unit", "record")
+    if unit not in get_args(Unit):
+        raise ParseError(f"unknown unit {unit!r}")
+    epsilon, delta, total = (float(entry[name]) for name in ("epsilon", "delta", "total"))
+    return Budget(epsilon, delta, period, total, entry["schedule"], unit)
 
 
 def _refusal(lineage: Lineage, budget: Budget, verdict: Admission) -> str:

@@ -38,8 +38,7 @@ class Dice:
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """Return `count` numbers in (0, 1), multiples of 2**-53 shifted by half a step."""
-        bits = np.frombuffer(self.draw(8 * count), dtype="<u8") >> np.uint64(11)
-        return (bits.astype(np.float64) + 0.5) / _TWO_53
+        return _unit(np.frombuffer(self.draw(8 * count), dtype="<u8"))
 
     def bernoulli(self, count: int, probability: float) -> NDArray[np.bool_]:
         """Return `count` independent coins: a Poisson sample of that rate."""
@@ -61,24 +60,30 @@ class Dice:
         kept: list[NDArray[np.float64]] = []
         missing = count
         while missing > 0:
-            batch = self._accepted(int(missing * 1.6) + 16, sigma, scale)
+            batch = self._accepted(int(missing * 1.32 + 2 * math.sqrt(missing)) + 16, sigma, scale)
             kept.append(batch[:missing])
             missing -= len(kept[-1])
         return np.concatenate(kept).reshape(shape) * grid if kept else np.zeros(shape)
 
     def _accepted(self, count: int, sigma: float, scale: int) -> NDArray[np.float64]:
         """Return the accepted ones of `count` discrete Laplace proposals of integer `scale`."""
-        u = self.uniform(3 * count).reshape(3, count)
-        magnitude = np.floor(-np.log(u[0]) * scale)  # geometric: P(m) proportional to exp(-m / scale)
-        negative = u[1] < 0.5
+        bits = np.frombuffer(self.draw(16 * count), dtype="<u8").reshape(2, count)
+        magnitude = np.floor(np.log(_unit(bits[0])) * -scale)  # geometric: P(m) proportional to exp(-m / scale)
+        negative = (bits[1] & np.uint64(1)).astype(np.bool_)  # one of the 11 bits that a uniform number does not use
         proposal = np.where(negative, -magnitude, magnitude)
         excess = np.square(magnitude - sigma * sigma / scale) / (2 * sigma * sigma)
-        accept = (u[2] < np.exp(-excess)) & ~(negative & (magnitude == 0))  # one zero, not two
+        accept = (_unit(bits[1]) < np.exp(-excess)) & ~(negative & (magnitude == 0))  # one zero, not two
         accepted: NDArray[np.float64] = proposal[accept]
         return accepted
 
     def _rekey(self, key: bytes) -> None:
         self._stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+
+
+def _unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return the upper 53 of each 64 bits as a number in (0, 1)."""
+    unit: NDArray[np.float64] = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) / _TWO_53
+    return unit
 
 
 _SECURE: weakref.WeakSet[Dice] = weakref.WeakSet()

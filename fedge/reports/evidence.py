@@ -49,7 +49,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class ClientEvidence:
-    """What the log says of one client."""
+    """What the log says of one client; `received` and `sent` are bytes of tensors, `formats` how updates travelled."""
 
     client: str
     key: str
@@ -65,6 +65,9 @@ class ClientEvidence:
     excluded: Mapping[str, str]
     permissions: tuple[str, ...]
     entries: tuple[int, ...]
+    received: int
+    sent: int
+    formats: tuple[str, ...]
 
     @property
     def epsilon_total(self) -> float | None:
@@ -96,6 +99,7 @@ class Evidence:
     rounds: tuple[RoundEvidence, ...]
     evaluations: tuple[Entry, ...]
     withdrawals: tuple[Entry, ...]
+    repeated: tuple[Entry, ...]
     incidents: tuple[Entry, ...]
     stops: tuple[Entry, ...]
     closed: Entry | None
@@ -113,6 +117,7 @@ def gather(entries: Sequence[Entry]) -> Evidence:
         rounds=tuple(_round(e) for e in _of(entries, "round_close")),
         evaluations=tuple(_of(entries, "evaluation")),
         withdrawals=tuple(_of(entries, "withdrawal_effective")),
+        repeated=tuple(_of(entries, "repeated_subjects")),
         incidents=tuple(e for e in entries if e.event in {"incident", "update_rejected"}),
         stops=tuple(e for e in entries if e.event in {"run_stopped", "run_resumed"}),
         closed=next(iter(_of(entries, "run_close")), None),
@@ -146,6 +151,9 @@ def _client(name: str, enrolment: Entry, entries: Sequence[Entry]) -> ClientEvid
         excluded=counts.get("excluded", {}),
         permissions=tuple(dict.fromkeys(e.payload["permission"]["snapshot_digest"] for e in training)),
         entries=tuple(e.index for e in uses),
+        received=sum(e.payload["resources"]["bytes_in"] for e in uses),
+        sent=sum(e.payload["resources"]["bytes_out"] for e in uses),
+        formats=tuple(dict.fromkeys(e.payload["format"] for e in training)),
     )
 
 

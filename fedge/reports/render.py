@@ -18,7 +18,7 @@ from fedge.encoding import moment
 from fedge.files import write_atomically
 from fedge.reports import plots
 from fedge.reports.evidence import ClientEvidence, Evidence, gather
-from fedge.reports.words import REASONS
+from fedge.reports.words import REASONS, octets
 from fedge.rounds.folder import RunFolder
 
 
@@ -56,7 +56,7 @@ def page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"reason": _reason, "number": _number, "seconds": _seconds}
+    environment.filters |= {"reason": _reason, "number": _number, "seconds": _seconds, "octets": octets}
     style = Markup((resources.files("fedge.reports") / "templates" / "report.css").read_text(encoding="utf-8"))
     return environment.get_template(template).render(style=style, **values)
 

@@ -1,4 +1,4 @@
-"""Reason codes of the log in words for people."""
+"""Reason codes and sizes of the log in words for people."""
 
 from __future__ import annotations
 
@@ -61,3 +61,11 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "operator": "stopped by the operator",
     }
 )
+
+
+def octets(count: int) -> str:
+    """Return a number of bytes for people: 950 B, 12.3 kB, 4.56 MB."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"

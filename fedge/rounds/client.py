@@ -9,15 +9,16 @@ seal, and the sessions of secure aggregation.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedge.errors import RoundError
 from fedge.learning.loader import Loader
-from fedge.learning.scoring import correct
+from fedge.learning.scoring import COUNT_GRID, correct
 from fedge.learning.training import train
 from fedge.params import Params
+from fedge.privacy.events import Gaussian
 from fedge.rounds.job import COUNT_SENSITIVITY, Job
 from fedge.rounds.messages import PUBLIC_SIZE, Enrolment, Hello, Kind, Parcel, WorkOrder, only_statement, read, sign
+from fedge.rounds.packing import travelling
 from fedge.rounds.secure import party
 from fedge.rounds.site import Site
 from fedge.rounds.vouch import lay_out_receipts, vouch
@@ -77,10 +78,11 @@ def _worked(site: Site, parcel: Parcel) -> Parcel:
 def _computed(site: Site, order: WorkOrder, model: Params, job: Job, loader: Loader) -> Params:
     dice = site.dice(order.work, order.round)
     if job.recipe is not None:
-        delta: dict[str, NDArray[np.floating]] = dict(train(site.task, model, loader, job.recipe, dice).delta)
+        delta = dict(travelling(train(site.task, model, loader, job.recipe, dice).delta, job.recipe, order, dice))
         if site.policy.public_size:
             delta[PUBLIC_SIZE] = np.asarray([len(loader.eligible)], dtype=np.float64)
         return delta
-    hits, total = correct(site.task, model, loader)
-    noise = dice.discrete_gaussian((2,), job.noise_multiplier * COUNT_SENSITIVITY, 1.0)
+    by_owner = isinstance(job.event, Gaussian) and job.event.unit == "subject"
+    hits, total = correct(site.task, model, loader, by_owner=by_owner)
+    noise = dice.discrete_gaussian((2,), job.noise_multiplier * COUNT_SENSITIVITY, COUNT_GRID if by_owner else 1.0)
     return {"correct": np.asarray([hits + noise[0]]), "total": np.asarray([total + noise[1]])}

@@ -228,6 +228,8 @@ class Coordinator:
 
     def _evaluate(self, state: State, noise_multiplier: float) -> Evaluation | None:
         recipe = {"noise_multiplier": decimal(noise_multiplier)}
+        if self.plan.opening.privacy_statement.unit == "subject":
+            recipe["unit"] = "subject"
         exchange = self._exchange
         tallies = exchange.ask("evaluate", state.round, state, exchange.reachable(), recipe, LIKE)
         found = evaluation(self.plan.run, self._now(), state.round, state.model, tallies, noise_multiplier)
@@ -245,5 +247,4 @@ class Coordinator:
 
 def _bytes(state: State, tallies: Sequence[Tally]) -> tuple[int, int]:
     model = sum(array.nbytes for array in state.params.values())
-    up = sum(sum(array.nbytes for array in t.tensors.values()) for t in tallies if t.tensors is not None)
-    return model * len(tallies), up
+    return model * len(tallies), sum(t.octets for t in tallies)

@@ -11,12 +11,16 @@ from fedge.privacy.events import Event, Gaussian
 from fedge.rounds.messages import WorkOrder
 
 COUNT_SENSITIVITY = math.sqrt(2)
-"""One record changes the pair (correct answers, records) by at most 1 in each place."""
+"""One record changes the pair (correct answers, records) by at most 1 in each place; so does one person, whose answers
+count as their share of one (`learning.scoring`)."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training recipe, or (None) the noised count of correct answers; noise in units of `clip_norm`."""
+    """A training recipe, or (None) the noised count of correct answers; noise in units of `clip_norm`.
+
+    Where the clip norm follows the data, `clip_norm` is the largest that it may become.
+    """
 
     recipe: Recipe | None
     event: Event
@@ -30,15 +34,17 @@ def job_of(order: WorkOrder) -> Job:
         return _evaluation(order)
     recipe = from_record(dict(order.recipe))
     privacy = recipe.privacy
-    noise, clip = (privacy.noise_multiplier, privacy.clip_norm) if privacy else (0.0, math.inf)
+    noise, clip = (privacy.noise_multiplier, privacy.largest_clip_norm) if privacy else (0.0, math.inf)
     return Job(recipe, event(recipe), noise, clip)
 
 
 def _evaluation(order: WorkOrder) -> Job:
-    if set(order.recipe) != {"noise_multiplier"}:
-        raise ParseError("an evaluation is described by its noise_multiplier alone")
+    unit = order.recipe.get("unit", "record")
+    if set(order.recipe) - {"unit"} != {"noise_multiplier"} or unit not in {"record", "subject"}:
+        raise ParseError("an evaluation is described by its noise_multiplier, and by the unit if that is a subject")
     try:
         noise = float(str(order.recipe["noise_multiplier"]))
-        return Job(None, Gaussian(noise), noise, COUNT_SENSITIVITY)
+        by_subject = unit == "subject"
+        return Job(None, Gaussian(noise, unit="subject" if by_subject else "record"), noise, COUNT_SENSITIVITY)
     except ValueError as error:
         raise ParseError(f"not an evaluation: {error}") from error

@@ -22,7 +22,7 @@ from fedge.files import write_atomically
 from fedge.journal import Journal
 from fedge.params import Params
 
-Work = Literal["train", "evaluate", "withdrawal", "erasure", "rotation"]
+Work = Literal["train", "evaluate", "withdrawal", "erasure", "rotation", "repeated_subjects"]
 """What a statement is about."""
 
 

@@ -18,6 +18,7 @@ from fedge.audit.leaves import (
     KeyRotate,
     Permission,
     PrivacySpend,
+    RepeatedSubjects,
     Resources,
     WithdrawalEffective,
     encode,
@@ -27,15 +28,16 @@ from fedge.audit.parts import Outcome
 from fedge.consent.events import PermissionEvent
 from fedge.consent.subjects import Erasure
 from fedge.consent.verdicts import Verdicts
-from fedge.encoding import b64encode, canonical, decimal, timestamp, to_plain
+from fedge.encoding import b64encode, canonical, decimal, digest, timestamp, to_plain
 from fedge.params import Params
 from fedge.policy import policy_digest
 from fedge.privacy.accountant import STATEMENT
 from fedge.privacy.budget import Budget, Schedule
-from fedge.privacy.events import Event, Gaussian, NonPrivate, SampledGaussian
+from fedge.privacy.events import Gaussian, NonPrivate, SampledGaussian
 from fedge.rounds.job import Job
 from fedge.rounds.memory import Answer, bitmap
 from fedge.rounds.messages import WorkOrder
+from fedge.rounds.packing import format_of
 from fedge.rounds.site import Holding, Site
 from fedge.signing import PublicKey
 
@@ -120,7 +122,7 @@ def data_use(site: Site, order: WorkOrder, result: Result, begun: Begun) -> Answ
         permission=_permission(site, result, begun.at),
         model_in=order.model,
         update=result.update,
-        format="safetensors",
+        format=format_of(order),
         privacy=_spend(site, order, holding, result, head.digest),
         secure_aggregation=order.terms is not None,
         digests=Digests(site.machine.code, order.config_digest),
@@ -157,6 +159,19 @@ def withdrawal(site: Site, order: WorkOrder, event: PermissionEvent, now: dateti
         round=order.round,
     )
     return Answer(order.run, "withdrawal", order.round, leaf.seq, commitment, b64encode(encode(leaf, site.key)))
+
+
+def repeated_subjects(site: Site, order: WorkOrder, now: datetime) -> Answer:
+    """Return the client's entry that people own several of the records whose epsilon is that of one record."""
+    lineage = site.holding(order.work).lineage
+    leaf = RepeatedSubjects(**_heading(site, order.run, now), lineage=lineage, unit="record", round=order.round)
+    mark = repeated_mark(lineage)
+    return Answer(order.run, "repeated_subjects", order.round, leaf.seq, mark, b64encode(encode(leaf, site.key)))
+
+
+def repeated_mark(lineage: str) -> str:
+    """Return what the entry of `repeated_subjects` is remembered by, so that it is made once in a run."""
+    return digest(canonical(["repeated_subjects", lineage]))
 
 
 def erasure(site: Site, order: WorkOrder, done: Erasure, models: tuple[str, ...], now: datetime) -> Answer:
@@ -228,8 +243,8 @@ def _spend(site: Site, order: WorkOrder, holding: Holding, result: Result, ledge
 def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend, budget: Budget | None) -> PrivacySpend:
     return replace(
         blank,
-        mechanism=_mechanism(job.event),
-        unit="record",
+        mechanism=_mechanism(job),
+        unit=job.event.unit if isinstance(job.event, SampledGaussian | Gaussian) else "none",
         sampling="poisson" if isinstance(job.event, SampledGaussian) else "none",
         sample_rate=decimal(job.event.sample_rate) if isinstance(job.event, SampledGaussian) else None,
         noise_multiplier=decimal(job.noise_multiplier),
@@ -241,8 +256,11 @@ def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend,
     )
 
 
-def _mechanism(event: Event) -> str:
-    return "discrete-gaussian-sampled" if isinstance(event, SampledGaussian) else "discrete-gaussian"
+def _mechanism(job: Job) -> str:
+    """Return the mechanism's name; with a clip norm that follows the data, `clip_norm` is the largest allowed."""
+    sampled = "discrete-gaussian-sampled" if isinstance(job.event, SampledGaussian) else "discrete-gaussian"
+    privacy = job.recipe.privacy if job.recipe is not None else None
+    return sampled if privacy is None or privacy.adaptive is None else f"{sampled}-adaptive-clipping"
 
 
 def _resources(site: Site, result: Result, begun: Begun, ended: datetime) -> Resources:

@@ -20,6 +20,7 @@ from fedge.ids import ClientId
 from fedge.params import Params
 from fedge.rounds.book import Chain
 from fedge.rounds.messages import PUBLIC_SIZE, Parcel, WorkOrder
+from fedge.rounds.packing import arrived, format_of
 from fedge.rounds.record import Outcome, Participation
 from fedge.signing import public_key, unseal
 
@@ -31,7 +32,7 @@ Take = Callable[[Parcel, DataUse], tuple[Params, float]]
 class Tally:
     """What one answer counts for: statements for the log, and the tensors if they are accepted.
 
-    `size` is the client's number of records if it has declared it public, else 1.
+    `size` is the client's number of records if it has declared it public, else 1; `octets` is how much came.
     """
 
     part: Participation
@@ -39,11 +40,12 @@ class Tally:
     tensors: Params | None = None
     size: float = 1.0
     update: str | None = None
+    octets: int = 0
 
 
 def tally(order: WorkOrder, parcel: Parcel | None, chain: Chain, like: Params) -> Tally:
     """Return what the answer of the client that `order` names counts for; `like` has the shapes that are expected."""
-    return judged(order, parcel, chain, lambda said, use: _tensors(said, use, like))
+    return judged(order, parcel, chain, lambda said, use: _tensors(order, said, use, like))
 
 
 def judged(order: WorkOrder, parcel: Parcel | None, chain: Chain, take: Take) -> Tally:
@@ -65,7 +67,8 @@ def judged(order: WorkOrder, parcel: Parcel | None, chain: Chain, take: Take) ->
         tensors, size = take(parcel, use)
     except RoundError:
         return Tally(_part(client, "rejected", "bad_update", use), statements, update=use.update)
-    return Tally(_part(client, "accepted", None, use), statements, tensors, size, use.update)
+    octets = sum(array.nbytes for array in parcel.tensors.values())
+    return Tally(_part(client, "accepted", None, use), statements, tensors, size, use.update, octets)
 
 
 def _statements(order: WorkOrder, parcel: Parcel, chain: Chain) -> tuple[tuple[bytes, ...], DataUse]:
@@ -101,15 +104,16 @@ def _statements(order: WorkOrder, parcel: Parcel, chain: Chain) -> tuple[tuple[b
     return tuple(fresh), answering
 
 
-def _tensors(parcel: Parcel, use: DataUse, like: Params) -> tuple[Params, float]:
+def _tensors(order: WorkOrder, parcel: Parcel, use: DataUse, like: Params) -> tuple[Params, float]:
     if use.update is None or parameters.digest(parcel.tensors) != use.update:
         raise RoundError("the tensors are not the ones that the statement names")
     tensors = dict(parcel.tensors)
     size = tensors.pop(PUBLIC_SIZE, np.ones(1))
-    parameters.check_like(tensors, like)
     if size.shape != (1,) or not np.isfinite(size).all() or size[0] < 1:
         raise RoundError("a public size is one number of at least 1")
-    return tensors, float(size[0])
+    if use.format != format_of(order):
+        raise RoundError(f"the statement says {use.format}, the order {format_of(order)}")
+    return arrived(tensors, order, like), float(size[0])
 
 
 def _part(client: ClientId, outcome: Outcome, reason: str | None, use: DataUse) -> Participation:

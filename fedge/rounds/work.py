@@ -22,6 +22,7 @@ from fedge.encoding import digest
 from fedge.errors import DataError, FedgeError, RoundError
 from fedge.learning.loader import Loader
 from fedge.params import Params
+from fedge.privacy.events import NonPrivate
 from fedge.rounds.admission import Admitted, Refused, admit
 from fedge.rounds.job import Job
 from fedge.rounds.lineage import includes, known_models
@@ -34,6 +35,8 @@ from fedge.rounds.statement import (
     Result,
     data_use,
     erasure,
+    repeated_mark,
+    repeated_subjects,
     rotation,
     size_in_bytes,
     subject_commitment,
@@ -108,6 +111,7 @@ def refused(site: Site, order: WorkOrder, begun: Begun, refusal: Refused) -> Par
 
 def committed(site: Site, order: WorkOrder, admitted: Admitted, result: Result, begun: Begun) -> Parcel:
     """State how the order ended, and note in the ledger that what was reserved is done."""
+    _state_repeated_subjects(site, order, admitted, begun)
     statement, parcel = _say(site, order, result, begun)
     site.ledger.commit(admitted.reservation, digest(statement.leaf_bytes), site.machine.clock())
     site.reached("committed")
@@ -129,8 +133,8 @@ def learned(site: Site, order: WorkOrder, admitted: Admitted, compute: Compute) 
         return _failed(site, admitted, loader, type(error).__name__.removesuffix("Error").lower())
     except Exception:  # noqa: BLE001 - a Task is the user's code and may raise anything
         return _failed(site, admitted, loader, "task_error")
-    update = parameters.digest(tensors)
-    return replace(outcome(admitted, loader.touched), outcome="submitted", tensors=tensors, update=update)
+    said = outcome(admitted, loader.touched, loader.dropped)
+    return replace(said, outcome="submitted", tensors=tensors, update=parameters.digest(tensors))
 
 
 def loader_for(site: Site, order: WorkOrder, admitted: Admitted) -> Loader:
@@ -148,12 +152,15 @@ def _finite(tensors: Params) -> Params:
 
 def _failed(site: Site, admitted: Admitted, loader: Loader, reason: str) -> Result:
     keep_traceback(site)
-    return replace(outcome(admitted, loader.touched), reason=reason)
+    return replace(outcome(admitted, loader.touched, loader.dropped), reason=reason)
 
 
-def outcome(admitted: Admitted, used: NDArray[np.int64]) -> Result:
-    """Return what is true of a job whatever came of it; the caller says the rest with `replace`."""
-    unusable = int(np.count_nonzero(admitted.verdicts.admitted & ~admitted.holding.records.usable))
+def outcome(admitted: Admitted, used: NDArray[np.int64], dropped: int = 0) -> Result:
+    """Return what is true of a job whatever came of it; the caller says the rest with `replace`.
+
+    `dropped` of the records that were read added nothing, because their gradients were not finite.
+    """
+    unusable = dropped + int(np.count_nonzero(admitted.verdicts.admitted & ~admitted.holding.records.usable))
     return Result(
         outcome="failed",
         reason=None,
@@ -226,6 +233,16 @@ def _state_withdrawals(site: Site, order: WorkOrder, begun: Begun) -> None:
             continue
         if site.memory.answer_to(order.run, subject_commitment(site, order.run, event)) is None:
             site.memory.keep(withdrawal(site, order, event, begun.at), None)
+
+
+def _state_repeated_subjects(site: Site, order: WorkOrder, admitted: Admitted, begun: Begun) -> None:
+    """State once in a run, beside the epsilons for a record, that people own several of the records they speak of."""
+    event, holding = admitted.job.event, admitted.holding
+    if isinstance(event, NonPrivate) or event.unit != "record":
+        return
+    owners = [holding.records.subjects[i] for i in admitted.eligible]
+    if len(set(owners)) < len(owners) and site.memory.answer_to(order.run, repeated_mark(holding.lineage)) is None:
+        site.memory.keep(repeated_subjects(site, order, begun.at), None)
 
 
 def _state_erasures(site: Site, order: WorkOrder, begun: Begun) -> None:

@@ -123,10 +123,13 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
 
 
 def _held_back(records: Records, share: float, rng: Generator) -> tuple[Records, Records]:
-    """Return the records to train on, and those that are only ever evaluated on."""
-    order: NDArray[np.int64] = rng.permutation(len(records)).astype(np.int64)
-    count = round(share * len(records))
-    return records.take(np.sort(order[count:])), records.take(np.sort(order[:count]))
+    """Return the records to train on, and those that are only ever evaluated on; nobody has records in both."""
+    people = {name: number for number, name in enumerate(dict.fromkeys(records.subjects))}
+    order: NDArray[np.int64] = rng.permutation(len(people)).astype(np.int64)
+    chosen = np.zeros(len(people), dtype=np.bool_)
+    chosen[order[: round(share * len(people))]] = True
+    held = chosen[np.asarray([people[name] for name in records.subjects], dtype=np.int64)]
+    return records.take(np.flatnonzero(~held)), records.take(np.flatnonzero(held))
 
 
 def _present(records: Records, keys: SubjectKeys) -> Records:

@@ -12,16 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from opacus.optimizers import DPOptimizer
 from torch import nn
 
 from fedge import params as parameters
 from fedge.errors import UnsoundError
-from fedge.learning import training
+from fedge.learning import clipping, training
+from fedge.learning.checks import check_private, check_same_base
+from fedge.learning.clipping import nothing, why_no_ghost
 from fedge.learning.loader import Loader
-from fedge.learning.recipe import Poisson, Recipe, RecordLevel, Shuffled
+from fedge.learning.mechanism import Mechanism
+from fedge.learning.recipe import Method, Poisson, Recipe, RecordLevel, Shuffled
 from fedge.learning.task import Records, Task, accuracy, cross_entropy
-from fedge.learning.training import GridGaussianOptimizer, check_private, train
+from fedge.learning.training import train
 from fedge.params import Params
 from fedge.privacy import noise
 from fedge.privacy.noise import Dice
@@ -74,49 +76,51 @@ def flat(params: Params) -> NDArray[np.float64]:
     return np.concatenate([params[name].ravel().astype(np.float64) for name in sorted(params)])
 
 
-def clipped_sum(held: Records) -> NDArray[np.float64]:
-    return -flat(trained(held, dice=Noiseless(bytes(32), "none", secure=False)))
+def clipped_sum(held: Records, method: Method = "auto", what: Task | None = None) -> NDArray[np.float64]:
+    recipe = replace(ONE_STEP, clipping=method)
+    return -flat(trained(held, recipe, Noiseless(bytes(32), "none", secure=False), what))
+
+
+METHODS = pytest.mark.parametrize("method", ["hooks", "ghost"])
 
 
 # ---- sensitivity ------------------------------------------------------------------------------------------------
 
 
-def moved_by_one(held: Records) -> float:
+def moved_by_one(held: Records, method: Method = "auto") -> float:
     """Return by how much the last record moves the un-noised sum."""
     without = held.take(np.arange(len(held) - 1, dtype=np.int64))
-    return float(np.linalg.norm(clipped_sum(held) - clipped_sum(without)))
+    return float(np.linalg.norm(clipped_sum(held, method) - clipped_sum(without, method)))
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, 12), st.sampled_from([1e-3, 1.0, 30.0, 1e6, 1e18]))
-def test_one_record_moves_the_sum_by_at_most_the_clip_norm(seed: int, others: int, scale: float) -> None:
+@METHODS
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 12), st.sampled_from([1e-3, 1.0, 30.0, 1e6, 1e18, 1e25]))
+def test_one_record_moves_the_sum_by_at_most_the_clip_norm(
+    method: Method, seed: int, others: int, scale: float
+) -> None:
     crowd, last = drawn(others, seed), drawn(1, seed + 1, scale)
     both = records(np.concatenate([crowd.features, last.features]), np.concatenate([crowd.targets, last.targets]))
-    assert moved_by_one(both) <= CLIP
+    assert moved_by_one(both, method) <= CLIP
 
 
-def test_a_large_record_moves_it_by_nearly_all_of_it() -> None:
+@METHODS
+def test_a_large_record_moves_it_by_nearly_all_of_it(method: Method) -> None:
     """The claim is tight: noise made for less would be too small."""
-    assert moved_by_one(drawn(5, scale=100.0)) > 0.99 * CLIP
+    assert moved_by_one(drawn(5, scale=100.0), method) > 0.99 * CLIP
 
 
-def _no_clipping(optimizer: DPOptimizer) -> None:
-    for p in optimizer.params:
-        p.summed_grad = p.grad_sample.sum(dim=0)
+def _no_clipping(norms: torch.Tensor, _clip_norm: float) -> torch.Tensor:
+    return torch.ones_like(norms)
 
 
-def _batch_clipping(optimizer: DPOptimizer) -> None:
-    _no_clipping(optimizer)
-    total = torch.sqrt(sum(p.summed_grad.square().sum() for p in optimizer.params))  # type: ignore[arg-type]
-    for p in optimizer.params:
-        p.summed_grad = p.summed_grad * min(1.0, optimizer.max_grad_norm / float(total))
+def _batch_clipping(norms: torch.Tensor, clip_norm: float) -> torch.Tensor:
+    """All records are shortened alike, as far as their mean norm asks for."""
+    return torch.full_like(norms, min(1.0, clip_norm / float(norms.mean())))
 
 
-def _each_parameter_clipped_alone(optimizer: DPOptimizer) -> None:
-    for p in optimizer.params:
-        norms = p.grad_sample.reshape(len(p.grad_sample), -1).norm(dim=1)
-        factors = (optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-        p.summed_grad = torch.einsum("i,i...->...", factors, p.grad_sample)
+def _a_loose_clip_norm(norms: torch.Tensor, clip_norm: float) -> torch.Tensor:
+    return (2 * clip_norm / norms).clamp(max=1.0)
 
 
 def outliers() -> Records:
@@ -125,11 +129,105 @@ def outliers() -> Records:
     return records(np.concatenate([crowd, [[-9.0] * FEATURES]]), np.asarray([0] * 6 + [1]))
 
 
-@pytest.mark.parametrize("bug", [_no_clipping, _batch_clipping, _each_parameter_clipped_alone])
-def test_wrong_clipping_is_seen(monkeypatch: pytest.MonkeyPatch, bug: Callable[[DPOptimizer], None]) -> None:
-    assert moved_by_one(outliers()) <= CLIP
-    monkeypatch.setattr(GridGaussianOptimizer, "clip_and_accumulate", bug)
-    assert moved_by_one(outliers()) > CLIP
+@METHODS
+@pytest.mark.parametrize("bug", [_no_clipping, _batch_clipping, _a_loose_clip_norm])
+def test_wrong_clipping_is_seen(
+    monkeypatch: pytest.MonkeyPatch, bug: Callable[..., torch.Tensor], method: Method
+) -> None:
+    assert moved_by_one(outliers(), method) <= CLIP
+    monkeypatch.setattr(clipping, "_factors", bug)
+    assert moved_by_one(outliers(), method) > CLIP
+
+
+def test_a_norm_that_forgets_a_parameter_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = clipping._norms
+    monkeypatch.setattr(clipping, "_norms", lambda rows: right(rows[1:]))
+    assert moved_by_one(outliers(), "hooks") > CLIP
+
+
+# ---- two ways to the same sum -----------------------------------------------------------------------------------
+
+DEEP = task(lambda: nn.Sequential(nn.Linear(FEATURES, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, CLASSES)))
+
+
+def started(what: Task) -> Params:
+    """Return the parameters of a model that is not all zeros, so that every layer learns."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return {n: p.detach().numpy().copy() for n, p in what.model().named_parameters() if p.requires_grad}
+
+
+def sum_at(held: Records, what: Task, method: Method) -> NDArray[np.float64]:
+    quiet = Noiseless(bytes(32), "none", secure=False)
+    return flat(train(what, started(what), loader(held), replace(ONE_STEP, clipping=method), quiet).delta)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 20), st.sampled_from([0.01, 1.0, 100.0, 1e10]))
+def test_ghost_and_hooks_give_the_same_sum(seed: int, count: int, scale: float) -> None:
+    held = drawn(count, seed, scale)
+    np.testing.assert_allclose(sum_at(held, DEEP, "ghost"), sum_at(held, DEEP, "hooks"), rtol=1e-4, atol=1e-6)
+
+
+def _shared() -> nn.Module:
+    first, second = nn.Linear(FEATURES, FEATURES), nn.Linear(FEATURES, FEATURES)
+    second.weight = first.weight
+    return nn.Sequential(first, nn.Tanh(), second, nn.Linear(FEATURES, CLASSES))
+
+
+class Twice(nn.Module):
+    """Uses one layer two times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(FEATURES, FEATURES), nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.outer(self.inner(torch.tanh(self.inner(x))))
+        return scores
+
+
+class Sequence(nn.Module):
+    """A linear layer over [batch, places, features]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(2, 4), nn.Linear(FEATURES // 2 * 4, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.outer(self.inner(x.reshape(-1, FEATURES // 2, 2)).flatten(1))
+        return scores
+
+
+class Convolved(nn.Module):
+    """A convolution before the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Conv1d(1, 2, 3, padding=1), nn.Linear(2 * FEATURES, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.outer(self.inner(x[:, None]).flatten(1))
+        return scores
+
+
+@pytest.mark.parametrize("model", [_shared, Twice, Sequence, Convolved])
+def test_ghost_is_refused_where_it_does_not_fit_and_hooks_clip_there(model: Callable[[], nn.Module]) -> None:
+    assert why_no_ghost(model(), (FEATURES,), by_owner=False) is not None
+    what, held = task(model), drawn(5, scale=3.0)
+    with pytest.raises(UnsoundError, match=r"use training\.clipping=auto or hooks"):
+        sum_at(held, what, "ghost")
+    every = np.arange(5)
+    moved = [
+        np.linalg.norm(sum_at(held, what, "auto") - sum_at(held.take(every[every != i]), what, "auto")) for i in every
+    ]
+    assert 0.5 * CLIP < max(moved) <= CLIP
+
+
+def test_auto_is_ghost_where_only_linear_layers_learn() -> None:
+    assert why_no_ghost(DEEP.model(), (FEATURES,), by_owner=False) is None
+    assert why_no_ghost(DEEP.model(), (FEATURES,), by_owner=True) is not None
+    assert sum_at(drawn(9), DEEP, "auto").tobytes() == sum_at(drawn(9), DEEP, "ghost").tobytes()
 
 
 def test_the_divisor_is_fixed_and_public() -> None:
@@ -195,9 +293,10 @@ def test_noise_does_not_come_from_torch() -> None:
 
 
 def test_a_step_does_not_repeat_the_noise_of_the_step_before() -> None:
-    one = noise_of(noise.seeded(1))
-    two = noise_of(noise.seeded(1), replace(ONE_STEP, steps=2))
-    assert alike(one, two - one) < 0.1
+    """Steps draw their noise together until it is used up; 20 of 5,000 numbers are two draws."""
+    mechanism = Mechanism(RecordLevel(1.0, 1.0), 1.0, 5000, 20, noise.seeded(1))
+    steps = [mechanism.release(nothing(5000)) for _ in range(20)]
+    assert max(alike(one, other) for i, one in enumerate(steps) for other in steps[:i]) < 0.1
 
 
 def test_noise_from_torch_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,22 +380,33 @@ def test_shuffled_passes_read_everything_once() -> None:
 # ---- hostile records --------------------------------------------------------------------------------------------
 
 
+@METHODS
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30, 3.4e38])
-def test_one_poisoned_record_leaves_the_model_finite_and_bounded(value: float) -> None:
+def test_one_poisoned_record_leaves_the_model_finite_and_bounded(value: float, method: Method) -> None:
     held = drawn(9)
     features = held.features.copy()
     features[4, 2] = value
     poisoned = records(features, held.targets)
-    assert np.isfinite(flat(trained(poisoned, replace(ONE_STEP, steps=4)))).all()
+    assert np.isfinite(flat(trained(poisoned, replace(ONE_STEP, steps=4, clipping=method)))).all()
     others = held.take(np.asarray([i for i in range(9) if i != 4]))
-    assert np.linalg.norm(clipped_sum(poisoned) - clipped_sum(others)) <= CLIP
+    assert np.linalg.norm(clipped_sum(poisoned, method) - clipped_sum(others, method)) <= CLIP
 
 
-def test_without_the_guard_it_would_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GridGaussianOptimizer, "clip_and_accumulate", DPOptimizer.clip_and_accumulate)
+@METHODS
+def test_without_the_guard_it_would_not_be(monkeypatch: pytest.MonkeyPatch, method: Method) -> None:
+    monkeypatch.setattr(clipping, "_not_finite", lambda _norms: torch.zeros(0, dtype=torch.int64))
     held = drawn(9)
     held.features[4, 2] = np.nan
-    assert not np.isfinite(flat(trained(held))).all()
+    assert not np.isfinite(flat(trained(held, replace(ONE_STEP, clipping=method)))).all()
+
+
+@METHODS
+def test_records_that_add_nothing_are_counted_once_and_privately(method: Method) -> None:
+    held = drawn(9)
+    held.features[4, 2], held.features[7, 0] = np.inf, np.nan
+    reader = loader(held)
+    train(task(), zeros(task()), reader, replace(ONE_STEP, steps=3, clipping=method), noise.seeded(1))
+    assert reader.dropped == 2
 
 
 # ---- models and losses that mix records -------------------------------------------------------------------------
@@ -311,6 +421,79 @@ def test_without_the_guard_it_would_not_be(monkeypatch: pytest.MonkeyPatch) -> N
 def test_layers_that_mix_records_are_refused_and_the_replacement_named(layer: nn.Module) -> None:
     with pytest.raises(UnsoundError, match=r"use nn\.GroupNorm instead"):
         check_private(nn.Sequential(nn.Linear(4, 4), layer))
+
+
+@pytest.mark.parametrize(
+    ("layer", "replacement"),
+    [(nn.LSTM(4, 4), "DPLSTM"), (nn.GRU(4, 4), "DPGRU"), (nn.RNN(4, 4), "DPRNN"),
+     (nn.MultiheadAttention(4, 2), "DPMultiheadAttention")],
+    ids=lambda v: v if isinstance(v, str) else "",
+)  # fmt: skip
+def test_layers_without_gradients_per_record_are_refused_and_the_replacement_named(
+    layer: nn.Module, replacement: str
+) -> None:
+    with pytest.raises(UnsoundError, match=rf"use opacus\.layers\.{replacement} instead"):
+        check_private(nn.ModuleList([layer]))
+
+
+class Remembers(nn.Module):
+    """Keeps a running mean of its inputs, as BatchNorm does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(FEATURES, CLASSES)
+        self.register_buffer("seen", torch.zeros(FEATURES))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen.copy_(0.9 * self.seen + 0.1 * x.detach().mean(dim=0))
+        scores: torch.Tensor = self.linear(x - self.seen)
+        return scores
+
+
+class Shifted(nn.Module):
+    """Has a buffer that never changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(FEATURES, CLASSES)
+        self.register_buffer("shift", torch.ones(FEATURES))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.linear(x - self.shift)
+        return scores
+
+
+def test_a_buffer_that_remembers_records_is_refused_and_one_that_does_not_is_fine() -> None:
+    trained(drawn(5), what=task(Shifted))
+    with pytest.raises(UnsoundError, match=r"buffer 'seen' changes"):
+        trained(drawn(5), what=task(Remembers))
+
+
+def frozen(seed: int | None) -> Callable[[], nn.Module]:
+    """Return a model that learns its last layer on a base that is not trained: the same each time, or not."""
+
+    def build() -> nn.Module:
+        base, head = nn.Linear(FEATURES, 8), nn.Linear(8, CLASSES)
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            with torch.no_grad():
+                for p in base.parameters():
+                    p.copy_(torch.randn(p.shape, generator=generator))
+        return nn.Sequential(base.requires_grad_(False), nn.Tanh(), head)
+
+    return build
+
+
+def test_only_what_is_trained_travels_and_the_rest_must_be_the_same_for_all() -> None:
+    what = task(frozen(3))
+    check_same_base(what)
+    assert sorted(train(what, started(what), loader(drawn(5)), ONE_STEP, noise.seeded(1)).delta) == [
+        "2.bias",
+        "2.weight",
+    ]
+    with pytest.raises(UnsoundError, match="never sent"):
+        check_same_base(task(frozen(None)))
 
 
 def test_other_layers_pass() -> None:

@@ -65,11 +65,12 @@ def test_the_loader_asks_at_every_read_and_remembers_what_it_read() -> None:
     told: list[list[int]] = []
     loader = Loader(held, np.arange(10), lambda asked: open_now[asked], lambda read: told.append(read.tolist()))
     assert loader.touched.tolist() == []
-    assert loader.read(np.asarray([1, 3, 5]))[0].flatten().tolist() == [1, 3, 5]
+    assert loader.read(np.asarray([1, 3, 5]))[1].flatten().tolist() == [1, 3, 5]
     open_now[3] = False
-    features, targets = loader.read(np.asarray([3, 4]))
+    permitted, features, targets = loader.read(np.asarray([3, 4]))
+    assert permitted.tolist() == [4]
     assert (features.flatten().tolist(), targets.tolist()) == ([4], [4])
-    assert len(loader.read(np.asarray([3]))[1]) == 0
-    assert len(loader.read(np.zeros(0, np.int64))[1]) == 0
+    assert len(loader.read(np.asarray([3]))[2]) == 0
+    assert len(loader.read(np.zeros(0, np.int64))[2]) == 0
     assert loader.touched.tolist() == [1, 3, 4, 5]
     assert told == [[1, 3, 5], [4], [], []]

@@ -125,7 +125,7 @@ def _revealed(steps: Steps, step: int, attempt: int, participants: Sequence[Clie
             continue  # not its own words: it has said nothing
         found[client] = seed
         if step == session.terms.steps:
-            _judge(steps, client, Parcel(parcel.statements[1:]))
+            _judge(steps, client, Parcel(parcel.statements[1:], steps.vectors[client]))
     return found
 
 
