@@ -39,8 +39,9 @@ bench: install  ## rounds per second of the demo's workload, and where the time 
 bench-audit: install  ## what the audit log costs, up to a million entries
 	$(BIN)/python -m benchmarks.audit
 
-bench-privacy: install  ## what ledger and accountant cost, and secure aggregation beside Flower's SecAgg+
+bench-privacy: install  ## what ledger, accountant and private training cost, and secure aggregation beside SecAgg+
 	$(BIN)/python -m benchmarks.privacy
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.secagg
 
 bench-consent: install  ## a million records judged at once, against the plain fold
