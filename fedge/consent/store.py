@@ -36,19 +36,18 @@ KEPT_VERDICTS = 4
 """Questions whose verdicts are kept: a client has two data sets, and seldom more than one purpose."""
 CHUNK = 50_000
 """Entries read at once: memory stays bounded, whatever the size of the history."""
-FAR = datetime.max.replace(tzinfo=UTC)
+BEGINNING, FAR = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 Gate = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """Verdicts on `subjects`, good for one history of events and for the moments from `since` up to `until`."""
+    """Verdicts on `subjects`, good for one history of events and for every moment before `until` that may yet come."""
 
     subjects: Sequence[str]
     wanted: str | Request
     history: str
     gone: frozenset[str]
-    since: datetime
     until: datetime
     verdicts: Verdicts
 
@@ -69,6 +68,7 @@ class PermissionStore:
         self._read, self._state, self._digest = 0, NOTHING, START
         self._withdrawals: list[PermissionEvent] = []
         self._held: deque[_Judged] = deque(maxlen=KEPT_VERDICTS)
+        self._passed = BEGINNING
         self._reader = Reader()
 
     def append(self, events: Sequence[PermissionEvent]) -> None:
@@ -113,6 +113,7 @@ class PermissionStore:
         now = max(clock_says, moment(seen))
         if state.next_change(moment(seen)) <= timestamp(now):
             self._moments.append([canonical(timestamp(now))])
+            self._passed = now
         return now
 
     def judge(self, subjects: Sequence[str], wanted: str | Request, at: datetime) -> Verdicts:
@@ -122,15 +123,16 @@ class PermissionStore:
         or ended since. Otherwise the verdicts of the question before still hold.
         """
         state = self.state()
-        held = next((h for h in self._held if h.holds(subjects, wanted, self._digest, state)), None)
-        if held is not None and at < held.until:
-            return held.verdicts  # also for a clock that was set back: the present is not before `since`
+        at = max(at, self._passed)  # what another question has seen end, or this one before the clock was set back
+        held = next((h for h in self._held if at < h.until and h.holds(subjects, wanted, self._digest, state)), None)
+        if held is not None:
+            return held.verdicts
         now = self.present(at)
         change = state.next_change(now)
         until = FAR if change == NEVER else moment(change)
-        held = _Judged(subjects, wanted, self._digest, state.gone, now, until, state.judge(subjects, wanted, now))
-        self._held.append(held)
-        return held.verdicts
+        verdicts = state.judge(subjects, wanted, now)
+        self._held.append(_Judged(subjects, wanted, self._digest, state.gone, until, verdicts))
+        return verdicts
 
     def gate(self, subjects: Sequence[str], wanted: str | Request, clock: Clock) -> Gate:
         """Return the question the loader asks: which of these records may be read, at this moment?"""

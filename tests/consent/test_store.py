@@ -64,6 +64,20 @@ def test_a_clock_set_back_readmits_nobody_even_after_a_restart(tmp_path: Path, c
     assert again.state().judge(("anna",), "HRESCH", clock()).codes.tolist() == [Reason.admitted]  # as of then
 
 
+def test_a_clock_set_back_readmits_nobody_whatever_was_asked_in_between(tmp_path: Path, clock: Clock) -> None:
+    """Verdicts are kept by question; what one question has seen end has ended for all of them."""
+    store = store_at(tmp_path / "c.db")
+    store.append([grant("anna", until=hour(2)), grant("bert")])
+    anna, bert = ("anna",), ("bert",)
+    clock.now = BEGIN + timedelta(hours=1)
+    assert store.judge(anna, "HRESCH", clock()).codes.tolist() == [Reason.admitted]
+    for asked in (anna, bert):
+        clock.now = BEGIN + timedelta(hours=3)
+        store.judge(asked, "HRESCH", clock())
+        clock.now = BEGIN + timedelta(hours=1)
+        assert store.judge(anna, "HRESCH", clock()).codes.tolist() == [Reason.expired]
+
+
 def test_a_clock_set_back_does_not_hide_a_withdrawal(tmp_path: Path, clock: Clock) -> None:
     store = store_at(tmp_path / "c.db")
     store.append([grant("anna"), PermissionEvent("withdraw", "consent", "anna", ("any-use",), hour(5), hour(5))])
