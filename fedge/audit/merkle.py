@@ -132,7 +132,7 @@ def inclusion(tree: Hashes, index: int, size: int | None = None) -> list[bytes]:
     wanted = _checked(tree, size)
     if not 0 <= index < wanted:
         raise ProofError(f"index {index} is not in a tree of size {wanted}")
-    return _joined(tree, _path(index, 0, wanted))
+    return _joined(tree, siblings(index, 0, wanted))
 
 
 def consistency(tree: Hashes, old: int, new: int | None = None) -> list[bytes]:
@@ -200,8 +200,8 @@ def _joined(tree: Hashes, ranges: Sequence[Range]) -> list[bytes]:
     return [join([next(found) for _ in c]) for c in covers]
 
 
-def _path(index: int, start: int, stop: int) -> list[Range]:
-    """Return the siblings on the way from leaf `index` to the root of leaves start … stop - 1."""
+def siblings(index: int, start: int, stop: int) -> list[Range]:
+    """Return what stands beside the way from leaf `index` up to the root of leaves start … stop - 1, from below."""
     path: list[Range] = []
     while stop - start > 1:
         split = start + _split(stop - start)

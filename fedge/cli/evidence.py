@@ -23,6 +23,7 @@ from fedge.files import write_atomically
 from fedge.journal import SqliteJournal
 from fedge.reconcile import Reconciliation
 from fedge.reconcile import reconcile as compare
+from fedge.reports.proved import proved
 from fedge.rounds.findings import Finding, Findings
 
 MARKS = {"pending": "yellow"}
@@ -64,7 +65,7 @@ def receipt(
 ) -> None:
     """Check one receipt by itself: that its entry is in the log, and who vouches for that. Exit code 7 if it is not."""
     try:
-        plain = _proved(_text(file), verify.parse_policy(_text(policy)))
+        plain = proved(_text(file), verify.parse_policy(_text(policy))).plain
     except verify.Unproven as error:
         raise AuditError(f"{file}: {error}") from error
     if output is Format.json:
@@ -82,30 +83,6 @@ def receipt(
         f"{plain['quorum']} are needed{': ' + escape(', '.join(vouching)) if vouching else '; the log has signed it'}",
         soft_wrap=True,
     )
-
-
-def _proved(text: str, policy: verify.Policy) -> dict[str, Any]:
-    """Return what a receipt proves, judged by the verifier alone. Raises Unproven."""
-    found = verify.parse_receipt(text)
-    if found.entry is None:
-        raise verify.Unproven("it does not hold its entry, and can only be checked beside the log: fedge audit verify")
-    checkpoint = found.checkpoint
-    vouched = verify.check_signatures(checkpoint, policy.log, policy.witnesses.values())
-    leaf = verify.leaf_hash(found.entry)
-    if verify.root_of_proof(found.index, checkpoint.size, leaf, found.proof) != checkpoint.root:
-        raise verify.Unproven("its hashes do not lead from its entry to its checkpoint")
-    entry, _ = verify.parse_entry(found.index, found.entry)
-    return {
-        "log": checkpoint.origin,
-        "entry": found.index,
-        "entries": checkpoint.size,
-        "root": checkpoint.root.hex(),
-        "vouching": sorted(policy.vouching(vouched.at)),
-        "quorum": policy.quorum,
-        "event": entry.event,
-        "signer": entry.signer,
-        "payload": dict(entry.payload),
-    }
 
 
 def reconcile(

@@ -1,0 +1,115 @@
+"""`fedge report serve`: look around in checked bundles, in a browser, on this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+import tempfile
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from fedge.cli.output import console
+from fedge.encoding import utc_now
+from fedge.errors import ConfigError
+from fedge.reports.bundle import opened
+
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
+PORT = 8733
+EXPOSED = (
+    "[bold yellow]Everybody who reaches {host} over the network can ask this server, and the connection is not "
+    "encrypted:[/] whoever listens on the way reads the token and the evidence. Better leave --host out and come by a "
+    "tunnel: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE"
+)
+
+
+def serve_command(
+    bundles: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="Runs: folders, folders of runs, or ZIPs; they are read.")
+    ],
+    policy: Annotated[
+        list[Path] | None, typer.Option(help="A policy file that reached you by another way; repeat it for each log.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.", min=0, max=65535)] = PORT,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. Any but a loopback address lets the network in, unencrypted.")
+    ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None, typer.Option(help="A further name by which browsers ask for this server, without port.")
+    ] = None,
+) -> None:
+    """Look around in bundles in a browser: search, proofs, clients, rounds, receipts. Nothing can be changed.
+
+    Every bundle is checked before anything of it is shown. Sign in by the link that is printed; end with Ctrl-C.
+    """
+    try:  # here: only this command needs them
+        import uvicorn
+
+        from fedge.reports.viewer.app import viewer
+        from fedge.reports.viewer.guard import Gate
+        from fedge.reports.viewer.shelf import Shelf
+    except ImportError as error:
+        raise ConfigError(f"the viewer needs {error.name}: pip install 'fedge[viewer]'") from error
+    with ExitStack() as stack:
+        found = [b for path in bundles for b in stack.enter_context(opened(path)).bundles]
+        listening = stack.enter_context(closing(_listen(host, port)))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fedge-viewer-")))
+        port = listening.getsockname()[1]
+        token = secrets.token_urlsafe(32)
+        gate = Gate(token, secrets.token_urlsafe(32), _names(host, port, name or []), f"fedge-viewer-{port}")
+        shelf = Shelf(found, folder, policy or [], utc_now)
+        stack.callback(shelf.close)
+        shelf.check_all()
+        _tell(host, port, token, len(found))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                viewer(shelf, gate),
+                log_level="error",
+                access_log=False,  # it would write the token
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                timeout_graceful_shutdown=2,
+            )
+        )
+        stack.enter_context(suppress(KeyboardInterrupt))  # how this command is ended
+        server.run(sockets=[listening])
+
+
+def _tell(host: str, port: int, token: str, count: int) -> None:
+    if not _loopback(host):
+        console.print(EXPOSED.format(host=escape(host), port=port), soft_wrap=True)
+    shown = f"[{host}]" if ":" in host else host
+    console.print(f"{count} bundles are being checked. Open this link, which signs you in, and keep it to yourself:")
+    console.print(f"http://{shown}:{port}/signin?token={token}", soft_wrap=True, markup=False)
+    console.print("Ctrl-C ends it.", style="dim")
+
+
+def _names(host: str, port: int, more: list[str]) -> frozenset[str]:
+    """Return what a browser may call this server."""
+    own = LOCAL if _loopback(host) else (f"[{host}]" if ":" in host else host,)
+    if host in {"0.0.0.0", "::", ""} and not more:
+        raise ConfigError(f"--host {host} listens everywhere; say with --name how browsers call this machine")
+    ports = (f":{port}", "") if port == 80 else (f":{port}",)  # browsers leave out the usual one
+    return frozenset(f"{n.lower()}{p}" for n in (*own, *more) for p in ports)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {error.strerror}; name another with --port, or --port 0 for any"
+        ) from error

@@ -1,0 +1,1 @@
+"""The viewer: a read-only web application in which an officer looks around in checked bundles."""
