@@ -101,7 +101,7 @@ class _Pages:
 
     def sign_in(self, request: Request) -> Response:
         if not self._gate.knows(request.query_params.get("token", "").strip()):
-            return refusal(401, "That is not the token of this server." if request.query_params else "Sign in first.")
+            return refusal(401, "That is not the token of this server." if request.query_params else "")
         response = RedirectResponse("/", 303)
         self._gate.admit(response)
         return response

@@ -91,7 +91,7 @@ class Guard:
         if request.url.path in OPEN and request.method != "POST":
             return None
         if not self._gate.signed_in(request):
-            return self._refuse(401, "Sign in first.")
+            return self._refuse(401, "")
         if request.method == "POST" and not _own_page(request):
             return self._refuse(403, "The request came from a page of another site.")
         return None

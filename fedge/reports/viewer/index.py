@@ -37,7 +37,19 @@ CREATE INDEX by_round ON entries (round, number);
 CREATE INDEX by_time ON entries (at, number);
 CREATE INDEX by_fault ON entries (number) WHERE fault IS NOT NULL;
 """
-SAID = ("work", "outcome", "reason", "organisation", "scope", "kind", "accepted", "void", "new_key")
+SAID = (
+    "work",
+    "outcome",
+    "reason",
+    "organisation",
+    "scope",
+    "kind",
+    "accepted",
+    "void",
+    "withdrawn_at",
+    "requested_at",
+    "effective_at",
+)
 """Members that a list of entries shows."""
 PAGE = 50
 """Entries on one page."""

@@ -45,6 +45,7 @@ def _environment() -> Environment:
         "reason": lambda code: REASONS.get(code, code.replace("_", " ")),
         "words": lambda code: code.replace("_", " "),
         "number": number,
+        "count": count,
         "thousands": lambda value: f"{value:,}",
         "told": told,
         "inner": inner,
@@ -79,8 +80,13 @@ def moment(at: str | datetime) -> str:
     return f"{text[:10]} {text[11:19]}"
 
 
-def number(value: float | str | None, digits: int = 3) -> str:
-    """Return a number with three digits that count, a dash for none."""
+def count(value: int, one: str, many: str = "") -> str:
+    """Return how many there are of something, in words: `1 entry`, `2 entries`."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def number(value: float | str | None, digits: int = 4) -> str:
+    """Return a number with four digits that count, a dash for none."""
     if value is None:
         return "—"
     return "unlimited" if float(value) == float("inf") else f"{float(value):.{digits}g}"
@@ -94,9 +100,24 @@ def told(row: Row) -> str:
         codes.append(f"{said['accepted']} accepted")
     if said.get("void"):
         codes.append("void")
+    if "effective_at" in said:
+        codes.append(f"took effect {_after(said)} after it was asked for")
     reason = [REASONS.get(said["reason"], said["reason"].replace("_", " "))] if said.get("reason") else []
     client = [row.client] if row.client and row.client != row.signer else []
     return ", ".join([*client, *codes, *reason])
+
+
+def _after(said: Mapping[str, Any]) -> str:
+    """Return how long a withdrawal or an erasure took to take effect."""
+    asked = said.get("withdrawn_at") or said["requested_at"]
+    seconds = (datetime.fromisoformat(said["effective_at"]) - datetime.fromisoformat(asked)).total_seconds()
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.0f} h"
+    )
 
 
 def inner(value: Any) -> str:
