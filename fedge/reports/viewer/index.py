@@ -38,18 +38,9 @@ CREATE INDEX by_time ON entries (at, number);
 CREATE INDEX by_fault ON entries (number) WHERE fault IS NOT NULL;
 """
 SAID = (
-    "work",
-    "outcome",
-    "reason",
-    "organisation",
-    "scope",
-    "kind",
-    "accepted",
-    "void",
-    "withdrawn_at",
-    "requested_at",
+    "work", "outcome", "reason", "organisation", "scope", "kind", "accepted", "void", "withdrawn_at", "requested_at",
     "effective_at",
-)
+)  # fmt: skip
 """Members that a list of entries shows."""
 PAGE = 50
 """Entries on one page."""

@@ -1,4 +1,4 @@
-"""The viewer in a real browser: Chromium shows it, nothing overflows or is refused by the page's policy, axe is content.
+"""The viewer in a real browser: nothing overflows, nothing is refused by the page's own policy, axe finds nothing.
 
 Needs Playwright and a Chromium (Debian: `apt-get install chromium`); skipped loudly where there is none.
 """
