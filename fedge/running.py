@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedge import compose, results, soundness, tracking
+from fedge import __version__, compose, results, soundness, tracking
 from fedge.artefacts import write_plots
 from fedge.assemble import Assembled, Hooks, assemble, config_bytes, permitted
 from fedge.audit.verify import Verification, verify_run
@@ -25,6 +25,7 @@ from fedge.learning.tasks import builtin
 from fedge.privacy import noise
 from fedge.recovered import missing_lines
 from fedge.reports.render import write_report
+from fedge.reports.report import Request
 from fedge.rounds import client
 from fedge.rounds.coordinator import Coordinator
 from fedge.rounds.folder import RunFolder
@@ -228,7 +229,7 @@ def _finish(assembled: Assembled, federated: Mapping[str, float] | None, watch: 
     watch.on_step("verifying the log and writing the report")
     verification = verify_run(folder.root)
     write_plots(folder, lines, assembled)
-    write_report(folder, verification)
+    write_report(folder, verification, Request(timestamp(utc_now()), f"fedge {__version__}"))
     spent = [line["epsilon_max"] for line in lines if line["epsilon_max"] is not None]
     result = Result(
         folder=folder.root,

@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "", "__main__", "cli", "compose", "config", "assemble", "running", "results", "recovered", "artefacts",
             "tracking", "soundness", "stopping", "check", "storage", "lint",
-            "reconcile", "export", "unlearning",
+            "reconcile", "export", "unlearning", "pack",
         }
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from fedge import running
 from fedge.assemble import Assembled, permitted
 from fedge.cli.live import LiveTable
 from fedge.cli.output import console
+from fedge.cli.report.build import build_command
 from fedge.cli.run import print_results
 from fedge.ids import client_id
 from fedge.rounds.record import RoundRecord
@@ -51,6 +52,7 @@ def demo_command(
         watch = replace(told, on_start=on_start, on_round=on_round)
         result = running.run(*SETTINGS, f"out={out}", f"seed={seed}", watch=watch)
     print_results([result])
+    build_command([result.folder])
 
 
 def _withdraw_somebody(assembled: Assembled) -> None:

@@ -15,6 +15,8 @@ from html import escape
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 PALETTE = 8
+WIDEST = 72
+"""A bar is no wider, however few there are."""
 LIGHT_COLOURS = ("#0b57b0", "#b3470b", "#1a7f4b", "#8b2fa0", "#a3162f", "#0f7685", "#6b5d00", "#5a5f68")
 
 
@@ -32,15 +34,15 @@ def lines(
         return _nothing(title)
     levels = [v for v in (limits or {}).values() if math.isfinite(v)]
     x_low, x_high = _span([x for x, _ in points], pad=0)
-    y_low, y_high = y_range or _span([0.0, *(y for _, y in points), *levels])
+    y_low, y_high = y_range or _span([0.0, *(y for _, y in points), *levels], pad=0.12 if levels else 0.06)
     place = _placer(x_low, x_high, y_low, y_high)
     body = [_axes(place, (x_low, x_high), (y_low, y_high), x_label, y_label)]
-    for index, (name, level) in enumerate((limits or {}).items()):
+    for name, level in (limits or {}).items():
         if math.isfinite(level):
-            body.append(_level(place, x_low, x_high, level, name, index))
+            body.append(_level(place, x_low, x_high, level, name))
     for index, (name, values) in enumerate(series.items()):
         body.append(_line(place, values, name, index))
-    summary = "; ".join(f"{name} ends at {_number(v[-1][1])}" for name, v in series.items() if v)
+    summary = "; ".join(f"{name}: {_number(v[0][1])} … {_number(v[-1][1])}" for name, v in series.items() if v)
     return _figure(title, summary, "".join(body), list(series))
 
 
@@ -60,6 +62,28 @@ def bars(stacks: Mapping[str, Mapping[str, float]], title: str, y_label: str) ->
         f"{name}: " + ", ".join(f"{p} {_number(v)}" for p, v in s.items()) for name, s in stacks.items()
     )
     return _figure(title, summary, "".join(body), parts)
+
+
+def timeline(lanes: Mapping[str, Sequence[float]], title: str, x_label: str) -> str:
+    """Return a time line: one lane a name, one dot a moment, all on one axis."""
+    moments = [x for lane in lanes.values() for x in lane]
+    if not moments:
+        return _nothing(title)
+    left, height, (low, high) = 190, 22 * len(lanes) + 44, _span(moments, pad=0)
+    across = (WIDTH - left - RIGHT) / (high - low)
+    body, floor = [], 22 * len(lanes) + 6
+    for tick in _ticks(low, high):
+        x = left + (tick - low) * across
+        body.append(f'<line x1="{x:.1f}" y1="4" x2="{x:.1f}" y2="{floor}" class="grid"/>')
+        body.append(f'<text x="{x:.1f}" y="{floor + 15}" text-anchor="middle">{_number(tick)}</text>')
+    for index, (name, lane) in enumerate(lanes.items()):
+        y = 22 * index + 15
+        body.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
+        dots = "".join(f'<circle cx="{left + (x - low) * across:.1f}" cy="{y}" r="3.2"/>' for x in lane)
+        body.append(f'<g class="f{index % PALETTE}" fill-opacity="0.75"><title>{escape(name)}</title>{dots}</g>')
+    body.append(f'<text x="{(left + WIDTH) / 2}" y="{height - 4}" text-anchor="middle">{escape(x_label)}</text>')
+    summary = "; ".join(f"{name}: {_number(min(lane))} … {_number(max(lane))}" for name, lane in lanes.items() if lane)
+    return _svg(title, summary, "".join(body), height)
 
 
 def heat(rows: Mapping[str, Mapping[str, float]], title: str) -> str:
@@ -97,18 +121,20 @@ def _line(place: _Place, values: Sequence[tuple[float, float]], name: str, index
     return f'<g><title>{escape(name)}</title><polyline points="{path}" class="s{colour}" fill="none"/>{dots}</g>'
 
 
-def _level(place: _Place, x_low: float, x_high: float, level: float, name: str, index: int) -> str:
+def _level(place: _Place, x_low: float, x_high: float, level: float, name: str) -> str:
     (x1, y), (x2, _) = place(x_low, level), place(x_high, level)
     return (
-        f'<line x1="{x1:.1f}" y1="{y:.1f}" x2="{x2:.1f}" y2="{y:.1f}" class="s{index % PALETTE} dashed">'
+        f'<line x1="{x1:.1f}" y1="{y:.1f}" x2="{x2:.1f}" y2="{y:.1f}" class="level dashed">'
         f"<title>{escape(name)}: {_number(level)}</title></line>"
+        f'<text x="{x1 + 6:.1f}" y="{y - 5:.1f}">{escape(name)}</text>'
     )
 
 
 def _stack(place: _Place, index: int, stack: Mapping[str, float], parts: Sequence[str]) -> str:
     drawn, base = [], 0.0
+    half = min(0.32, WIDEST / 2 / (place(1, 0)[0] - place(0, 0)[0]))
     for part, value in stack.items():
-        (x1, y1), (x2, y2) = place(index + 0.18, base + value), place(index + 0.82, base)
+        (x1, y1), (x2, y2) = place(index + 0.5 - half, base + value), place(index + 0.5 + half, base)
         drawn.append(
             f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{max(0.0, y2 - y1):.1f}" '
             f'class="f{parts.index(part) % PALETTE}"><title>{escape(part)}: {_number(value)}</title></rect>'
@@ -207,7 +233,8 @@ def standalone(figure: str) -> str | None:
     head, body = _with_legend(head, body, names)
     colours = "".join(f".s{i}{{stroke:{c}}}.f{i}{{fill:{c}}}" for i, c in enumerate(LIGHT_COLOURS))
     style = (
-        "text{font:12px sans-serif;fill:#1b1f24}.grid{stroke:#d5dae0}.dashed{stroke-dasharray:5 4}"
+        "text{font:12px sans-serif;fill:#1b1f24}.grid{stroke:#d5dae0}.level{stroke:#1b1f24}"
+        ".dashed{stroke-dasharray:5 4}"
         f"polyline{{stroke-width:2}}{colours}"
     )
     return f'{head}><style>{style}</style><rect width="100%" height="100%" fill="#fff"/>{body}</svg>\n'
@@ -216,10 +243,11 @@ def standalone(figure: str) -> str | None:
 def _with_legend(head: str, body: str, names: Sequence[str]) -> tuple[str, str]:
     """Return the drawing with its legend below it: on a page that is a list, in a file it must be drawn."""
     height = float(re.findall(r'viewBox="0 0 \d+ ([\d.]+)"', head)[0])
-    across = max(1, WIDTH // 130)
+    slot = max([118, *(24 + 7 * len(name) for name in names)])
+    across = max(1, (WIDTH - LEFT) // slot)
     rows = -(-len(names) // across)
     for i, name in enumerate(names):
-        x, y = LEFT + (i % across) * 118, height + 14 + 18 * (i // across)
+        x, y = LEFT + (i % across) * slot, height + 14 + 18 * (i // across)
         body += f'<rect x="{x}" y="{y - 9}" width="10" height="10" class="f{i % PALETTE}"/>'
         body += f'<text x="{x + 15}" y="{y}">{name}</text>'
     return head.replace(f"0 0 {WIDTH} {height:g}", f"0 0 {WIDTH} {height + 18 * rows + (8 if rows else 0):g}"), body

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from fedge.reports.render import page
+from fedge.reports.html import page
 
 ACTS: Mapping[str, str] = MappingProxyType(
     {

@@ -1,66 +1,64 @@
-"""Reason codes and sizes of the log in words for people."""
+"""The fixed texts of reports: one file per language in `languages/`, all with the same keys and placeholders.
+
+    words("de")("verdict.holds")        words("en").reason("no_consent")
+
+A code that has no words (a newer log's, or a stranger's) is shown as it is, its underscores as spaces.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from types import MappingProxyType
+from typing import Any
 
-REASONS: Mapping[str, str] = MappingProxyType(
-    {
-        "no_consent": "never asked, or no answer",
-        "refused": "refused",
-        "withdrawn": "withdrawn",
-        "expired": "permission expired",
-        "not_yet_valid": "permission not yet valid",
-        "purpose_mismatch": "permitted for another purpose",
-        "opt_out": "opted out of secondary use",
-        "revoked": "permit or legal basis revoked",
-        "scope_mismatch": "permitted for other data or recipients",
-        "condition_unmet": "permitted under a condition that is not met",
-        "unreadable": "a permission that cannot be read",
-        "quality": "unusable values",
-        "budget_exhausted": "privacy budget spent",
-        "schedule_changed": "other noise, rate or steps than the run's plan",
-        "no_budget": "no privacy budget set",
-        "no_permitted_record": "no permitted record",
-        "too_few_records": "too few permitted records",
-        "permission_unreadable": "permission records unreadable",
-        "ledger_unreadable": "privacy ledger unreadable or an older copy",
-        "withdrawn_in_flight": "a person withdrew before the update was sent",
-        "order_expired": "the order had expired",
-        "replayed_order": "an order for a round already past",
-        "conflicting_order": "two different orders for one round",
-        "log_rewritten": "the server's log was rewritten, forked or cut",
-        "statement_not_logged": "the server left a statement of the client out of its log",
-        "cohort_drift": "the records are not the ones that their owner approved",
-        "erased": "erased",
-        "task_mismatch": "another task than the one approved",
-        "unknown_purpose": "a purpose that is not known",
-        "unknown_recipe": "a recipe that is not known",
-        "task_not_approved": "the owner has not approved the task",
-        "purpose_not_allowed": "the owner does not allow the purpose",
-        "cohort_too_small": "too few clients were asked",
-        "no_privacy": "the owner demands privacy",
-        "insecure_noise": "the owner demands noise from a secure source",
-        "noise_too_small": "the owner demands more noise",
-        "clip_norm_too_large": "the owner demands a smaller clip norm",
-        "epsilon_per_round_too_large": "the round would cost more than the owner allows",
-        "unsound_terms": "the terms of the secure sum do not keep what they promise",
-        "too_few_colluders_covered": "the owner demands that more colluding clients do no harm",
-        "session_cut": "the session of secure sums ended before this client's last word",
-        "secure_sum_failed": "the masks could not be taken off the sum",
-        "too_few_updates": "too few updates came",
-        "bad_statement": "a statement that does not hold",
-        "bad_update": "an update that is not what it says",
-        "task_error": "the task's own code failed at the client",
-        "unsound": "the task cannot be trained with the privacy that was asked for",
-        "data": "the task's result is no number",
-        "storage": "the client's disk refused",
-        "model_not_finite": "the updates together make no finite model",
-        "owner": "by decision of the data's owner",
-        "operator": "stopped by the operator",
-    }
-)
+from fedge.errors import ConfigError
+
+LANGUAGES = ("en",)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The texts of one language, by section and key."""
+
+    language: str
+    texts: Mapping[str, Mapping[str, str]]
+
+    def __call__(self, key: str, /, **values: Any) -> str:
+        """Return the text `section.key`, its placeholders filled. KeyError for one that no language has."""
+        section, _, name = key.partition(".")
+        return self.texts[section][name].format(**values)
+
+    def of(self, section: str, code: str | None) -> str:
+        """Return the word for a code of the log, or the code itself if it has none."""
+        if not code:
+            return "—"
+        return self.texts[section].get(code.replace(" ", "_").replace(",", "_"), code.replace("_", " "))
+
+    def reason(self, code: str | None) -> str:
+        """Return a reason code in words."""
+        return self.of("reasons", code)
+
+
+@cache
+def words(language: str) -> Words:
+    """Return the texts of `language`. Raises ConfigError for one that is not there."""
+    if language not in LANGUAGES:
+        raise ConfigError(f"--language: there is no {language!r}; known: {', '.join(LANGUAGES)}")
+    return Words(language, _read(f"languages/{language}.toml"))
+
+
+@cache
+def law() -> Mapping[str, Any]:
+    """Return the dates of application, with their sources."""
+    return _read("law.toml")
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    return tomllib.loads((resources.files("fedge.reports") / name).read_text(encoding="utf-8"))
 
 
 def octets(count: int) -> str:
@@ -69,3 +67,7 @@ def octets(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} B"
+
+
+REASONS: Mapping[str, str] = MappingProxyType(dict(words("en").texts["reasons"]))
+"""Reason codes of the log in English, for the command line."""

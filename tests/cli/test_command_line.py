@@ -23,7 +23,7 @@ MISTAKES = {
     "cfg": (["run", "--cfg", "hydra"], 2, "job"),
     "verify nothing": (["audit", "verify", "/nonexistent"], 7, "audit"),
     "check nothing": (["check", "/nonexistent"], 2, "not the folder of a run"),
-    "report nothing": (["report", "build", "/nonexistent"], 7, "audit"),
+    "report nothing": (["report", "build", "/nonexistent"], 4, "does not exist"),
     "budget of nobody": (["budget", "show", "/nonexistent"], 2, "ledger.db"),
     "unknown command": (["fly"], 2, "fly"),
     "unknown option": (["run", "--fast"], 2, "--fast"),
@@ -163,15 +163,14 @@ def test_a_log_that_cannot_be_read_has_a_report_that_says_so(fedge: Run, copied:
     (copied / "audit" / "checkpoint").write_text("garbage")
     code, _, err = fedge("report", "build", copied)
     assert (code, "does not hold" in err) == (7, True)
-    assert "The log does not hold." in (copied / "report.html").read_text()
+    assert "The log does not hold." in (copied / "report" / "report.html").read_text()
 
 
 def test_report_is_written_anew(fedge: Run, copied: Path) -> None:
-    (copied / "report.html").unlink()
     code, out, _ = fedge("report", "build", copied)
     assert code == 0
-    assert str(copied / "report.html") in out
-    assert (copied / "report.html").read_text().startswith("<!doctype html>")
+    assert f"fedge report check {copied / 'report'}" in out
+    assert (copied / "report" / "report.html").read_text().startswith("<!doctype html>")
 
 
 def test_check_says_each_promise(fedge: Run, finished: Result) -> None:

@@ -12,7 +12,9 @@ import pytest
 from fedge.audit.verify import Verification
 from fedge.reports import plots
 from fedge.reports.evidence import gather
+from fedge.reports.judged import Judged
 from fedge.reports.render import render
+from fedge.reports.report import Request
 from fedge.running import Result
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&{{7*7}}</style></svg>'
@@ -55,6 +57,10 @@ def hostile(verification: Verification) -> Verification:
     return replace(verification, entries=entries, checks=checks, root=HOSTILE, cosigned_by=(HOSTILE,))
 
 
+def page_of(verification: Verification) -> str:
+    return render([Judged("run", verification, verification.entries)], Request("2026-11-24T09:30:00.000Z", "fedge"))
+
+
 def test_the_page_is_whole(finished: Result) -> None:
     page = Page(finished.report.read_text())
     assert "The log holds." in page.text
@@ -91,7 +97,7 @@ def test_it_has_no_script_and_asks_nothing_of_the_network(finished: Result) -> N
 
 
 def test_hostile_strings_are_text_and_nothing_else(finished: Result) -> None:
-    html = render(hostile(finished.verification))
+    html = page_of(hostile(finished.verification))
     clean, page = Page(finished.report.read_text()), Page(html)
     assert "<script" not in html
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in clean.tags}
@@ -103,16 +109,16 @@ def test_hostile_strings_are_text_and_nothing_else(finished: Result) -> None:
 def test_every_figure_cites_an_entry_that_is_there(finished: Result) -> None:
     page = Page(finished.report.read_text())
     links = [a.get("href") or "" for tag, a in page.tags if tag == "a"]
-    cited = {link.removeprefix("#") for link in links if link.startswith("#entry")}
+    cited = {link.removeprefix("#") for link in links if "-entry-" in link}
     there = {a["id"] for _, a in page.tags if a.get("id")}
     assert cited
     assert cited <= there
-    assert there >= {f"entry-{e.index}" for e in finished.verification.entries}
+    assert there >= {f"r0-entry-{e.index}" for e in finished.verification.entries}
 
 
 def test_a_log_that_does_not_hold_says_so_first(finished: Result) -> None:
     failed = replace(finished.verification.checks[0], grade="FAILED", text="the root differs")
-    html = render(replace(finished.verification, checks=(failed, *finished.verification.checks[1:])))
+    html = page_of(replace(finished.verification, checks=(failed, *finished.verification.checks[1:])))
     assert "The log does not hold." in html
     assert html.index("The log does not hold.") < html.index("What was run")
     assert "the root differs" in html
@@ -121,7 +127,7 @@ def test_a_log_that_does_not_hold_says_so_first(finished: Result) -> None:
 
 def test_a_log_without_entries_is_a_page_too(finished: Result) -> None:
     empty = replace(finished.verification, entries=(), root="", size=0, cosigned_by=(), quorum=0)
-    assert "unreadable log" in render(empty)
+    assert "A log that cannot be read" in page_of(empty)
 
 
 def test_what_is_said_is_what_the_entries_say(finished: Result) -> None:

@@ -12,12 +12,32 @@ SERVE_EXAMPLES = """Examples:
   fedge report serve runs pack.zip --policy policy.txt
   fedge report serve runs --port 0
 """
+BUILD_EXAMPLES = """Examples:
+
+  fedge report build runs/RUN
+  fedge report build runs/RUN --client hospital-1 --language de
+  fedge report build runs/RUN-1 runs/RUN-2 --from 7d --out quarter
+  fedge report build public.zip --policy policy.txt --key auditor.key --out checked
+"""
+
 COMMANDS = {
     "build": Lazy(
         "fedge.cli.report.build",
         "build_command",
-        "Write the report of a run, from its log alone.",
-        "Example:  fedge report build runs/RUN",
+        "Write the report of runs from their logs alone: JSON, HTML, PDF, CSV, and one ZIP to hand over.",
+        BUILD_EXAMPLES,
+    ),
+    "check": Lazy(
+        "fedge.cli.report.check",
+        "check_command",
+        "Resolve every reference in the log, and find every number that was edited, in any form.",
+        "Example:  fedge report check runs/RUN/report/pack.zip --policy policy.txt",
+    ),
+    "diff": Lazy(
+        "fedge.cli.report.diff",
+        "diff_command",
+        "List what changed between two reports; what may be a substantial modification is flagged.",
+        "Example:  fedge report diff runs/RUN-1 runs/RUN-2",
     ),
     "serve": Lazy(
         "fedge.cli.report.serve",

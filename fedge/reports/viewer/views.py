@@ -13,11 +13,11 @@ from markupsafe import Markup, escape
 from fedge.audit.verify import Entry, Verification
 from fedge.reports import plots
 from fedge.reports.evidence import ClientEvidence, Evidence
-from fedge.reports.viewer.readable import visible
 from fedge.reports.viewer.shelf import Checked
+from fedge.reports.visible import visible
 
-POINTS, LINES = 100, 8
-"""The most points of a line, and lines of a plot; of more clients the highest, the middle and the lowest are drawn."""
+LINES = 8
+"""Lines of a plot; of more clients the highest, the middle and the lowest are drawn."""
 
 BY_CLIENT = "signed by the client, which alone could know it"
 BY_SERVER = "signed by the server; nobody else can recompute it from the log"
@@ -77,15 +77,15 @@ def totals(evidence: Evidence) -> Totals:
     """Return the figures at a glance; `score` is a metric of the final model, its value, and the entry that says so."""
     spent = [c.epsilon_total for c in evidence.clients if c.epsilon_total is not None]
     said = evidence.run.get("privacy_statement", {})
-    central = [e for e in evidence.evaluations if e.payload["scope"] == "central"]
-    values = central[-1].payload["values"] if central else {}
+    central = evidence.evaluations.central
+    values = central.payload["values"] if central else {}
     name = next((n for n in sorted(values) if n != "loss"), next(iter(values), None))
     return Totals(
         updates=sum(r.accepted for r in evidence.rounds),
         refusals=sum(c.outcomes.get("refused", 0) + c.outcomes.get("skipped", 0) for c in evidence.clients),
         void=sum(r.void for r in evidence.rounds),
         epsilon=max(spent, default=None),
-        score=(name, float(values[name]), central[-1].index) if name else None,
+        score=(name, float(values[name]), central.index) if name and central else None,
         private=said.get("unit", "none") != "none",
         seeded=str(said.get("noise_source", "")).startswith("seeded"),
     )
@@ -93,16 +93,10 @@ def totals(evidence: Evidence) -> Totals:
 
 def run_plots(evidence: Evidence) -> list[Markup]:
     """Return the plots of a run: how good the model was, and what each client has spent."""
-    central = [e.payload for e in evidence.evaluations if e.payload["scope"] == "central"]
-    names = sorted({n for p in central for n in p["values"] if n != "loss"})
     drawn = [
-        plots.lines(
-            {visible(n): _thin([(p["round"], float(p["values"][n])) for p in central if n in p["values"]])},
-            f"{visible(n).capitalize()} of the model on the public test set",
-            "round",
-            visible(n),
-        )
-        for n in names
+        plots.lines({visible(n): points}, f"{visible(n).capitalize()} of the model on the public test set", "round", n)
+        for n, points in evidence.evaluations.curves.items()
+        if n != "loss"
     ]
     if any(c.epsilon for c in evidence.clients):
         drawn.append(_spent(_few(evidence.clients), "Privacy spent by each client, as it states it (epsilon)"))
@@ -115,7 +109,7 @@ def client_plot(client: ClientEvidence) -> Markup:
 
 
 def _spent(clients: Sequence[ClientEvidence], title: str) -> str:
-    lines = {visible(c.client): _thin([p for p in c.epsilon if math.isfinite(p[1])]) for c in clients}
+    lines = {visible(c.client): [p for p in c.epsilon if math.isfinite(p[1])] for c in clients}
     budgets = {c.budget for c in clients if c.budget is not None and math.isfinite(c.budget)}
     limits = {f"budget {b:g}": b for b in sorted(budgets)[-LINES:]}
     return plots.lines({n: v for n, v in lines.items() if v}, title, "round", "epsilon", limits=limits)
@@ -126,14 +120,6 @@ def _few(clients: Sequence[ClientEvidence]) -> Sequence[ClientEvidence]:
         return clients
     order = sorted((c for c in clients if c.epsilon), key=lambda c: c.epsilon_total or 0)
     return list({c.client: c for c in (order[-1], order[len(order) // 2], order[0])}.values()) if order else []
-
-
-def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return at most POINTS of the points, the first and the last among them."""
-    if len(points) <= POINTS:
-        return list(points)
-    step = (len(points) - 1) / (POINTS - 1)
-    return [points[round(i * step)] for i in range(POINTS)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The auditor pack: a report in every form, signed, with the log that it can be checked against."""
