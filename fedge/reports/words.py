@@ -17,7 +17,7 @@ from typing import Any
 
 from fedge.errors import ConfigError
 
-LANGUAGES = ("en",)
+LANGUAGES = ("en", "de", "es")
 
 
 @dataclass(frozen=True)

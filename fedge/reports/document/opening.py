@@ -7,6 +7,7 @@ from typing import Any
 
 from fedge.reports.document.blocks import Block, Bullets, Cell, Facts, Heading, Para, Table, Text, Tiles, Verdict
 from fedge.reports.document.say import Say, short
+from fedge.reports.references import parse_refs, refs
 from fedge.reports.words import Words
 
 GRADES = ("PROVEN", "ATTESTED", "DECLARED", "MISSING", "FAILED")
@@ -89,7 +90,7 @@ def _repeated(say: Say) -> Iterator[Text]:
     """Yield, if people own several records where a record is what is protected, who says so."""
     if found := say.run["repeated"]:
         clients = ", ".join(dict.fromkeys(row["client"] for row in found))
-        source = ",".join(row["entries"] for row in found)
+        source = refs(n for row in found for n in parse_refs(row["entries"])).text
         yield (say.cell(say("limits.repeated", clients=clients), source, tone="bad"),)
 
 
