@@ -31,6 +31,7 @@ import rfc8785
 from fedge.errors import ConfigError, FedgeError, ParseError
 
 T = TypeVar("T")
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 Plain = None | bool | int | str | list[Any] | dict[str, Any]
 
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -113,8 +114,10 @@ def b64decode(text: str) -> bytes:
 
 def to_plain(value: Any) -> Any:
     """Return dataclasses, mappings and sequences as dicts and lists; leaves other values as they are."""
+    if type(value) in _SCALARS:  # nearly all of them; the questions below are slow
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: to_plain(getattr(value, name)) for name in _fields(type(value))}
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -152,7 +155,7 @@ def _decode(kind: Any, value: Any, error: type[FedgeError], path: str) -> Any:  
 
 def _decode_record(kind: Any, value: Any, error: type[FedgeError], path: str) -> Any:
     given = _dict(value, error, path)
-    hints, fields = _hints(kind), {f.name: f for f in dataclasses.fields(kind)}
+    hints, fields = _hints(kind), _fields(kind)
     for key in given:
         if key not in fields:
             raise error(f"unknown key {_join(path, key)!r}{_near(key, list(fields))}")
@@ -213,6 +216,11 @@ def _list(value: Any, error: type[FedgeError], path: str) -> Sequence[Any]:
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
+
+
+@cache
+def _fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(kind)}
 
 
 def _name(kind: Any) -> str:

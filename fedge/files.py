@@ -24,7 +24,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644, *, durable: boo
                 os.fsync(file.fileno())
         partial.replace(path)
         if durable:
-            _sync_folder(path.parent)
+            sync_file(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; check free space and permissions") from error
 
@@ -35,10 +35,10 @@ def write_if_changed(path: Path, data: bytes) -> None:
         write_atomically(path, data)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    directory = os.open(folder, os.O_RDONLY)
+def sync_file(path: Path) -> None:
+    """Make what was written to `path` survive a power cut, or a rename in it if it is a folder. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)

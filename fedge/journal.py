@@ -14,11 +14,13 @@ import copy
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol, Self
 
+from fedge.bell import Bell
 from fedge.errors import LogConflictError, StorageError
+from fedge.files import sync_file
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another before it gives up."""
@@ -37,6 +39,13 @@ class Journal(Protocol):
 
     def pick(self, positions: Sequence[int]) -> list[bytes]:
         """Return the entries at `positions`, in that order. Raises StorageError if one of them does not exist."""
+        ...
+
+    def strokes(self) -> int | None:
+        """Return a number that is another one once any Journal has committed to this database; None: read to know.
+
+        Take it before reading: while it stays the same there is nothing new to read. It costs next to nothing.
+        """
         ...
 
     def append(self, entries: Sequence[bytes], expected_size: int | None = None) -> int:
@@ -80,6 +89,10 @@ class MemoryJournal:
     def pick(self, positions: Sequence[int]) -> list[bytes]:
         """Return the entries at `positions`."""
         return in_order(positions, dict(enumerate(self._entries())), "the journal in memory")
+
+    def strokes(self) -> int | None:
+        """Return None: reading is as quick."""
+        return None
 
     def append(self, entries: Sequence[bytes], expected_size: int | None = None) -> int:
         """Append `entries`; see Journal."""
@@ -128,6 +141,7 @@ class SqliteJournal:
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            self._bell = Bell(path)
         self._create()
 
     def size(self) -> int:
@@ -151,6 +165,10 @@ class SqliteJournal:
             rows = self._db.execute(query, (json.dumps(list(positions)),)).fetchall()
         return in_order(positions, dict(rows), str(self._path))
 
+    def strokes(self) -> int | None:
+        """Return what the bell beside the file says."""
+        return self._bell.strokes()
+
     def append(self, entries: Sequence[bytes], expected_size: int | None = None) -> int:
         """Append `entries`; see Journal."""
         with self.transaction():
@@ -164,15 +182,36 @@ class SqliteJournal:
     def transaction(self) -> Iterator[None]:
         """Hold the file's write lock; commit at the end, roll back on any error. May be nested."""
         with _storage_errors(self._path):
-            begin, keep, undo = _INNER if self._db.in_transaction else _OUTER
+            outer = not self._db.in_transaction
+            begin, keep, undo = _OUTER if outer else _INNER
             self._db.execute(begin)
+        with self._bell.struck() if outer else nullcontext():
+            try:
+                yield
+                with _storage_errors(self._path):
+                    self._db.execute(keep)
+            except BaseException:
+                self._take_back(undo)
+                raise
+
+    @contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """Let what is appended here be lost with the power, though never with the process: it saves an fsync.
+
+        Nothing else may be lost by it, and what is synced later makes it durable too.
+        """
+        with _storage_errors(self._path):
+            self._db.execute("PRAGMA synchronous=NORMAL")
         try:
             yield
+        finally:
             with _storage_errors(self._path):
-                self._db.execute(keep)
-        except BaseException:
-            self._take_back(undo)
-            raise
+                self._db.execute("PRAGMA synchronous=FULL")
+
+    def sync(self) -> None:
+        """Make durable what was appended `unsynced`, by this process or another."""
+        with _storage_errors(self._path):
+            sync_file(self._path.with_name(self._path.name + "-wal"))
 
     def beside(self, name: str) -> Self:
         """Return the journal `name` in the same file and the same transactions."""

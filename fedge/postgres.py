@@ -72,6 +72,10 @@ class PostgresJournal:
         """Return the entries at `positions`."""
         return in_order(positions, dict(self._rows("position = ANY(%s)", list(positions))), self._where)
 
+    def strokes(self) -> int | None:
+        """Return None: only the server knows."""
+        return None
+
     def append(self, entries: Sequence[bytes], expected_size: int | None = None) -> int:
         """Append `entries`; see Journal."""
         with self.transaction():

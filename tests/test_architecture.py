@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fedge"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"ids", "errors", "encoding", "signing", "journal", "postgres", "params", "files", "erasable"}),
+    frozenset({"ids", "errors", "encoding", "signing", "bell", "journal", "postgres", "params", "files", "erasable"}),
     frozenset({"privacy", "consent", "policy", "audit", "secagg"}),
     frozenset({"learning"}),
     frozenset({"rounds"}),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from fedge.audit.merkle import HASH_BYTES
 from fedge.audit.note import COSIGNATURE, Signature, VerifierKey
@@ -41,6 +42,7 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{b64encode(self.root)}\n"
 
 
+@lru_cache(maxsize=8)
 def parse_body(body: str) -> Checkpoint:
     """Return the checkpoint in a note's text. Raises ParseError for extension lines and other spellings."""
     lines = body.split("\n")

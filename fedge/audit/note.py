@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fedge.encoding import b64decode, b64encode
 from fedge.errors import ParseError, SignatureError
@@ -104,6 +105,7 @@ def sign(body: str, name: str, key: PrivateKey) -> Note:
     return Note(body, (Signature(name, vkey.key_id, key.sign(body.encode())),))
 
 
+@lru_cache(maxsize=8)  # a checkpoint comes back in every request, receipt and pin of its round
 def parse(text: str) -> Note:
     """Return the note in `text`; signatures are NOT checked. Raises ParseError."""
     if len(text) > MAX_NOTE_BYTES or re.search(r"[\x00-\x09\x0b-\x1f]", text):
@@ -120,6 +122,7 @@ def parse(text: str) -> Note:
     return note
 
 
+@lru_cache(maxsize=8)  # what has verified verifies again; an error is not kept
 def verify(note: Note, key: VerifierKey) -> None:
     """Raise SignatureError unless `note` bears exactly one signature that claims to be `key`'s, and it verifies."""
     claimed = [s for s in note.signatures if s.made_by(key)]

@@ -1,7 +1,7 @@
 """Permission events on the client's disk: another process may append while a run is going on.
 
-Asking again costs one small query, unless something has changed; that is what lets the loader ask at the moment it
-touches a record.
+Asking again costs a look at the journal's bell, unless something has changed; that is what lets the loader ask at the
+moment it touches a record. Whatever begins a job reads the journal itself.
 
 The clock may jump; what has ended may not begin again. So the engine's present is never earlier than a moment it has
 seen: the clock, or the latest moment at which an event was recorded, or the latest moment at which it has seen a
@@ -53,8 +53,8 @@ class _Judged:
 
     def holds(self, subjects: Sequence[str], wanted: str | Request, history: str, state: Permissions) -> bool:
         """Return whether these verdicts answer the question; the very same tuple is asked for, so no name is read."""
-        same = subjects is self.subjects and wanted == self.wanted
-        return same and history == self.history and state.gone == self.gone
+        same = subjects is self.subjects and (wanted is self.wanted or wanted == self.wanted)
+        return same and history == self.history and (state.gone is self.gone or state.gone == self.gone)
 
 
 class PermissionStore:
@@ -66,6 +66,7 @@ class PermissionStore:
     def __init__(self, journal: Journal, gone: Callable[[], frozenset[str]] = frozenset) -> None:
         self._journal, self._gone, self._moments = journal, gone, journal.beside("moments")
         self._read, self._state, self._digest = 0, NOTHING, START
+        self._strokes: int | None = None
         self._withdrawals: list[PermissionEvent] = []
         self._held: deque[_Judged] = deque(maxlen=KEPT_VERDICTS)
         self._passed = BEGINNING
@@ -78,10 +79,7 @@ class PermissionStore:
     def state(self) -> Permissions:
         """Return the permissions as they stand now, with what other processes have appended."""
         self._refresh()
-        gone = self._gone()
-        if gone != self._state.gone:
-            self._state = replace(self._state, gone=gone)
-        return self._state
+        return self._without_the_gone()
 
     def snapshot_digest(self) -> str:
         """Return the digest of all events, chained in order: equal histories, equal digests."""
@@ -122,7 +120,9 @@ class PermissionStore:
         Each question looks for new events; all subjects are judged anew if there are any, or if a permission has begun
         or ended since. Otherwise the verdicts of the question before still hold.
         """
-        state = self.state()
+        if self._strokes is None or self._journal.strokes() != self._strokes:
+            self._refresh()
+        state = self._without_the_gone()
         at = max(at, self._passed)  # what another question has seen end, or this one before the clock was set back
         held = next((h for h in self._held if at < h.until and h.holds(subjects, wanted, self._digest, state)), None)
         if held is not None:
@@ -153,7 +153,14 @@ class PermissionStore:
         size = self._moments.size()
         return str(parse(self._moments.read(size - 1)[0])) if size else ""
 
+    def _without_the_gone(self) -> Permissions:
+        gone = self._gone()
+        if gone is not self._state.gone and gone != self._state.gone:
+            self._state = replace(self._state, gone=gone)
+        return self._state
+
     def _refresh(self) -> None:
+        self._strokes = self._journal.strokes()
         while fresh := self._journal.read(self._read, self._read + CHUNK):
             decoded = [_decode(entry, self._reader.read) for entry in fresh]
             events = [event for event, _ in decoded if event is not None]

@@ -72,6 +72,7 @@ class SubjectKeys:
 
     def __init__(self, journal: ErasableJournal, secret: bytes, random_bytes: RandomBytes) -> None:
         self._journal, self._secret, self._random_bytes = journal, secret, random_bytes
+        self._strokes: int | None = None
         self._known: set[str] = set()  # pseudonyms that this process has seen: what `gone` compares with
         self._forget()
 
@@ -123,7 +124,8 @@ class SubjectKeys:
 
     def gone(self) -> frozenset[str]:
         """Return the pseudonyms that this process has known and that are erased, or about to be: nobody reads these."""
-        self._refresh()
+        if self._strokes is None or self._journal.strokes() != self._strokes:
+            self._refresh()
         return self._gone_here
 
     # ---- erasure, step by step; `rounds.erasure` keeps the order ------------------------------------------------
@@ -185,6 +187,7 @@ class SubjectKeys:
         self._gone_here: frozenset[str] = frozenset()
 
     def _refresh(self) -> None:
+        self._strokes = self._journal.strokes()
         fresh = self._journal.read(self._read)
         if not fresh:
             return

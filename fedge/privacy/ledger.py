@@ -66,6 +66,7 @@ class Ledger:
 
     def __init__(self, journal: SqliteJournal) -> None:
         self._journal = journal
+        self._synced: Head | None = None
         self._forget()
         self._refresh()
 
@@ -118,8 +119,11 @@ class Ledger:
         return found
 
     def commit(self, reservation: Reservation, answer: str, at: datetime) -> None:
-        """Note that the reserved job was done and its answer has digest `answer`; repeating it changes nothing."""
-        with self._writing():
+        """Note that the reserved job was done and its answer has digest `answer`; repeating it changes nothing.
+
+        It costs no fsync: lost with the power, the job is an unfinished one, and spent all the same.
+        """
+        with self._journal.unsynced(), self._writing():
             if self._committed.get(reservation.position) != answer:
                 self._append("commit", {"position": reservation.position, "answer": answer}, at)
 
@@ -184,8 +188,11 @@ class Ledger:
         return sorted(spends, key=lambda s: s.position)
 
     def head(self) -> Head:
-        """Return the present head."""
+        """Return the present head, durable: once it is stated, a ledger without it counts as an older copy."""
         self._refresh()
+        if self._last_kind == "commit" and self._synced != self._head:
+            self._journal.sync()
+            self._synced = self._head
         return self._head
 
     def heads(self) -> frozenset[str]:
@@ -219,6 +226,7 @@ class Ledger:
         self._spends: dict[Lineage, list[Reservation]] = {}
         self._repeatable: dict[str, Reservation] = {}
         self._committed: dict[int, str] = {}
+        self._last_kind = ""
         self._budgets: dict[Lineage, Budget] = {}
 
     def _check(self, lineage: Lineage, plan: str, event: Event, at: datetime) -> None:
@@ -262,6 +270,7 @@ class Ledger:
     def _fold(self, entry: dict[str, Any]) -> None:
         if entry["previous"] != self._head.digest:
             raise ParseError("it does not follow the entry before it")
+        self._last_kind = entry["kind"]
         match entry["kind"]:
             case "reserve":
                 self._keep(_reservation(self._head.size, entry))

@@ -42,7 +42,7 @@ def _answered(site: Site, kind: Kind, parcel: Parcel) -> Parcel:
     match kind:
         case "hello":
             hello = read(Hello, only_statement(parcel), site.server.key)
-            lay_out_receipts(site, hello.run, site.memory.receipts(hello.run))  # a power cut may have taken some away
+            lay_out_receipts(site, hello.run)  # a power cut may have taken some away
             return Parcel((sign(_enrolment(site, hello), site.key),))
         case "seal":
             return vouch(site, parcel)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from fedge.audit.note import parse
 from fedge.audit.proof import Receipt as Proof
-from fedge.audit.proof import parse_receipt, verify_receipt
+from fedge.audit.proof import parse_receipt, verify_included
 from fedge.audit.witness import ContradictionError, Pin
 from fedge.encoding import b64decode, b64encode, timestamp
 from fedge.errors import AuditError, LogConflictError, ProofError
@@ -58,10 +59,10 @@ def _cosign(site: Site, request: SealRequest) -> str:
     offer, proof = Pin(request.checkpoint, request.issued), [b64decode(h) for h in request.consistency]
     with site.witness.transaction():  # the pin and the receipts under it stand or fall together
         cosignature = site.witness.add_checkpoint(offer, log, request.old_size, proof)
-        receipts = {seq: _cosigned(receipt, cosignature).text for seq, receipt in proved.items()}
-        site.memory.receive([Receipt(request.run, seq, text) for seq, text in receipts.items()])
+        receipts = {seq: _cosigned(receipt, cosignature) for seq, receipt in proved.items()}
+        site.memory.receive([Receipt(request.run, seq, receipt.text) for seq, receipt in receipts.items()])
     site.reached("pinned")
-    lay_out_receipts(site, request.run, receipts)
+    _lay_out(site, request.run, receipts)
     return cosignature
 
 
@@ -71,29 +72,39 @@ def _cosigned(receipt: Proof, cosignature: str) -> Proof:
     return replace(receipt, note=receipt.note.with_signatures((signature,)))
 
 
-def lay_out_receipts(site: Site, run: str, receipts: Mapping[int, str]) -> None:
-    """Write `receipts` as files, each with its statement, for whoever asks for them.
+def lay_out_receipts(site: Site, run: str) -> None:
+    """Write the receipts that the client has for its statements in `run` as files, for whoever asks for them.
 
-    The client's own record of them is what is durable.
+    The client's own record of them is what is durable: a power cut may take a file away again.
     """
+    missing = {seq: text for seq, text in site.memory.receipts(run).items() if not _receipt_file(site, seq).exists()}
+    _lay_out(site, run, {seq: parse_receipt(text) for seq, text in missing.items()})
+
+
+def _lay_out(site: Site, run: str, receipts: Mapping[int, Proof]) -> None:
     answers = site.memory.answers(run)
-    for seq, text in receipts.items():
-        path = site.receipts / f"statement-{seq:04d}.tlog-proof"
-        if not path.exists():
-            whole = replace(parse_receipt(text), entry=answers[seq].leaf_bytes)
-            write_atomically(path, whole.text.encode(), durable=False)
+    for seq, receipt in receipts.items():
+        whole = replace(receipt, entry=answers[seq].leaf_bytes)
+        write_atomically(_receipt_file(site, seq), whole.text.encode(), durable=False)
+
+
+def _receipt_file(site: Site, seq: int) -> Path:
+    return site.receipts / f"statement-{seq:04d}.tlog-proof"
 
 
 def _proved(site: Site, request: SealRequest) -> Mapping[int, Proof]:
-    """Return the receipts in `request`, by statement, each verified under the very checkpoint that is to be signed."""
-    answers, body = site.memory.answers(request.run), parse(request.checkpoint).body
+    """Return the receipts in `request`, by statement, each proved under the very checkpoint that is to be signed.
+
+    Whether the log has signed that checkpoint is for `Witness.add_checkpoint` to say, before any of them is kept.
+    """
+    answers, note = site.memory.answers(request.run), parse(request.checkpoint)
     proved: dict[int, Proof] = {}
     for key, text in request.receipts.items():
         if not key.isdecimal() or int(key) >= len(answers):
             raise ProofError(f"a receipt for statement {key!r}, which this client never made")
         receipt = parse_receipt(text)
-        verify_receipt(receipt, answers[int(key)].leaf_bytes, site.server.log_of(request.run))
-        if receipt.note.body != body:
+        if receipt.note != note:
             raise ProofError(f"the receipt of statement {key} is under another checkpoint")
+        verify_included(receipt, answers[int(key)].leaf_bytes)
         proved[int(key)] = receipt
     return proved

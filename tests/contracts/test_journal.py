@@ -190,6 +190,44 @@ def test_what_was_appended_is_there_for_the_next_process(place: Place) -> None:
     assert place.open().read() == [b"a", b"b"]
 
 
+@every
+def test_strokes_change_with_whatever_is_committed(place: Place) -> None:
+    """A journal may have none; but the same strokes twice mean that nothing came in between, from anybody."""
+    mine, other = place.open(), place.open()
+    before = mine.strokes()
+    assert mine.strokes() == before
+    for writer in (other, mine, mine.beside("another")):
+        writer.append([b"x"])
+        after = mine.strokes()
+        assert after is None or after != before
+        assert other.strokes() == after
+        before = after
+    with other.transaction():
+        assert mine.strokes() is None, "somebody may be about to commit"
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_after_a_killed_writer_the_file_itself_is_asked_until_somebody_writes(place: Place) -> None:
+    journal = place.open()
+    writer = subprocess.Popen(place.writing("one", 1, "0", "killed"), stdout=subprocess.PIPE, text=True)
+    assert writer.communicate(timeout=60)[0].split() == ["inside"]
+    assert journal.strokes() is None
+    journal.append([b"x"])
+    assert journal.strokes() is not None
+    assert journal.read() == [b"x"]
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_what_is_unsynced_is_there_for_everybody(place: Place) -> None:
+    journal = SqliteJournal(Path(place.at), place.name)
+    with journal.unsynced():
+        journal.append([b"a"])
+    journal.append([b"b"])
+    journal.sync()
+    assert place.open().read() == [b"a", b"b"]
+    journal.close()
+
+
 @durable
 def test_two_processes_cannot_fork_it(place: Place) -> None:
     place.open()

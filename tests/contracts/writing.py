@@ -1,10 +1,14 @@
-"""A process that writes to a journal: `python -m tests.contracts.writing KIND PLACE NAME WRITER COUNT [LIMIT]`.
+"""A process that writes to a journal.
+
+    python -m tests.contracts.writing KIND PLACE NAME WRITER COUNT [LIMIT [killed]]
 
 Each entry says who wrote it at which size; its number is printed once `append` has returned. With LIMIT, no file may
-grow beyond that many bytes, as on a full disk.
+grow beyond that many bytes, as on a full disk; 0 is no limit. With `killed` it dies while it is writing.
 """
 
+import os
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -17,8 +21,13 @@ def opened(kind: str, place: str, name: str) -> Journal:
     return SqliteJournal(Path(place), name) if kind == "sqlite" else PostgresJournal(place, name, "entries")
 
 
-def main(kind: str, place: str, name: str, writer: str, count: str, limit: str = "") -> None:
+def main(kind: str, place: str, name: str, writer: str, count: str, limit: str = "", end: str = "") -> None:
     journal = opened(kind, place, name)
+    if end == "killed":
+        with journal.transaction():
+            journal.append([b"never committed"])
+            print("inside", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     done = 0

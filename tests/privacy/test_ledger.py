@@ -57,6 +57,22 @@ def test_a_crash_before_the_commit_counts_as_spent(tmp_path: Path) -> None:
         again.reserve(HEARTS, "k2", JOB, AT, repeatable=False)
 
 
+def test_a_head_is_durable_before_it_is_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note that a job is done costs no fsync; but a head that includes it must not be lost with the power."""
+    ledger, synced = funded(tmp_path / "l.db", 2), list[str]()
+    monkeypatch.setattr(SqliteJournal, "sync", lambda _journal: synced.append("to disk"))
+    reservation = ledger.reserve(HEARTS, "k1", JOB, AT, repeatable=False)
+    ledger.head()
+    assert synced == []
+    ledger.commit(reservation, ANSWER, AT)
+    assert synced == []
+    assert ledger.head() == ledger.head() == opened(tmp_path / "l.db").head()
+    assert len(synced) == 2, "once here, and once by whoever opens the ledger and cannot know"
+    ledger.reserve(HEARTS, "k2", JOB, AT, repeatable=False)
+    ledger.head()
+    assert len(synced) == 2
+
+
 def test_the_last_bit_of_a_budget_can_be_spent_and_no_more(tmp_path: Path) -> None:
     ledger = funded(tmp_path / "l.db", 3)
     for n in range(3):
