@@ -12,29 +12,30 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fedge import __version__, results, soundness
-from fedge.audit.leaves import PrivacyStatement, RunOpen
+from fedge import __version__, calibration, results, soundness
+from fedge.audit.leaves import RunOpen
 from fedge.audit.log import AuditLog
+from fedge.calibration import recipe_of, statement_of, terms_of
 from fedge.config import RunConfig, signable
-from fedge.encoding import Clock, canonical, decimal, digest, timestamp, to_plain, utc_now
-from fedge.errors import ConfigError, UnsoundError
+from fedge.encoding import Clock, canonical, digest, timestamp, to_plain, utc_now
+from fedge.errors import ConfigError
 from fedge.flower.strategy import aggregation
 from fedge.ids import ClientId, RunId
 from fedge.learning import models, scoring
 from fedge.learning.aggregation import Aggregation
+from fedge.learning.central import Central
 from fedge.learning.loader import OnRead
-from fedge.learning.recipe import Adaptive, Poisson, Recipe, RecordLevel, Shuffled, to_record
+from fedge.learning.recipe import from_record, to_record
 from fedge.learning.task import Data, Records, Task
 from fedge.params import digest as digest_of
 from fedge.privacy import noise
-from fedge.privacy.accountant import STATEMENT, noise_multiplier
 from fedge.privacy.budget import Budget
+from fedge.privacy.events import Unit
 from fedge.privacy.noise import Dice
 from fedge.rounds.book import Book
 from fedge.rounds.coordinator import Coordinator
@@ -44,15 +45,11 @@ from fedge.rounds.plan import Plan
 from fedge.rounds.sealing import Sealer
 from fedge.rounds.site import Machine, Reached, Server, Site, passed
 from fedge.rounds.state import StateStore
-from fedge.secagg.terms import Terms, noisy_terms, update_terms
 from fedge.signing import PASSPHRASE, PrivateKey, generate, load_private, save_private
 from fedge.simulation import partition
 from fedge.simulation.permissions import Ground, Shares
 from fedge.simulation.population import Owner, World, site
 from fedge.storage import server_journal
-
-COUNT_NOISE = 2.5
-"""Noise of the adaptive clip norm's count, in units of the noise multiplier: it costs the sum 2 % more noise."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,7 @@ def assemble(
     book.log.check_not_behind(folder.audit)
     states = StateStore(folder.server, folder.root, config.keep_states)
     plan = _plan(config, task, run, book, states, server_key, clock, clients=len(parts))
+    central = calibration.central_of(config, len(parts), from_record(dict(plan.recipe)))
     return Assembled(
         config=config,
         task=task,
@@ -126,47 +124,12 @@ def assemble(
         sites=sites,
         book=book,
         plan=plan,
-        evaluation_noise=_evaluation_noise(config),
-        coordinator=_coordinator(config, task, data, folder, states, book, plan, combine, server_key, hooks, clock),
+        evaluation_noise=calibration.evaluation_noise(config),
+        coordinator=_coordinator(
+            config, task, data, folder, states, book, plan, combine, server_key, hooks, clock, central
+        ),
         server_key=server_key,
     )
-
-
-def recipe_of(config: RunConfig) -> Recipe:
-    """Return what a client does in one round; noise is set so that all planned rounds together cost the epsilon."""
-    training, privacy = config.training, config.privacy
-    common: dict[str, Any] = {
-        "steps": training.steps,
-        "learning_rate": training.learning_rate,
-        "momentum": training.momentum,
-        "weight_decay": training.weight_decay,
-        "proximal_mu": config.strategy.proximal_mu,
-        "clipping": training.clipping,
-        "compression": None if config.compression.nothing else config.compression,
-    }
-    if privacy.unit == "none":
-        return Recipe(batching=Shuffled(training.batch_size), **common)
-    total = training.steps * max(1, config.rounds)
-    sigma = noise_multiplier(privacy.epsilon, privacy.delta, training.sample_rate, total)
-    batching = Poisson(training.sample_rate, training.normaliser)
-    unit: Literal["record", "subject"] = "subject" if privacy.unit == "subject" else "record"
-    clipped = RecordLevel(sigma, privacy.clip_norm, unit, _adaptive(config, sigma))
-    return Recipe(batching=batching, privacy=clipped, **common)
-
-
-def _adaptive(config: RunConfig, noise_multiplier: float) -> Adaptive | None:
-    """Return how the clip norm follows the data, if it does; see `config.Privacy`."""
-    privacy = config.privacy
-    if not privacy.adaptive_clipping:
-        return None
-    count_noise = COUNT_NOISE * noise_multiplier if privacy.count_noise is None else privacy.count_noise
-    if count_noise <= noise_multiplier / 2:
-        raise UnsoundError(
-            f"privacy.count_noise={count_noise:g} is at most half the noise multiplier {noise_multiplier:g}: counting "
-            "alone would cost more than the whole epsilon; leave it null, or raise it"
-        )
-    largest = 10 * privacy.clip_norm if privacy.largest_clip_norm is None else privacy.largest_clip_norm
-    return Adaptive(privacy.clip_quantile, privacy.clip_learning_rate, count_noise, largest)
 
 
 def config_bytes(config: RunConfig) -> bytes:
@@ -208,7 +171,7 @@ def owner_of(config: RunConfig) -> Owner:
     """Return what the simulated owners have decided."""
     private = config.privacy.unit != "none"
     epsilon = config.privacy.epsilon if private else math.inf
-    unit: Literal["record", "subject"] = "subject" if config.privacy.unit == "subject" else "record"
+    unit: Unit = "record" if config.privacy.unit == "none" else config.privacy.unit
     consent = config.consent
     return Owner(
         policy=config.policy,
@@ -221,12 +184,6 @@ def owner_of(config: RunConfig) -> Owner:
         facts=frozenset(consent.facts),
         evaluation_share=config.population.evaluation_share if config.evaluation.federated != "none" else 0.0,
     )
-
-
-def _evaluation_noise(config: RunConfig) -> float | None:
-    if config.evaluation.federated == "none" or config.continues is not None:
-        return None  # rounds that are redone ask no second time: it would be a new spend
-    return noise_multiplier(config.evaluation.epsilon, config.privacy.delta, 1.0, 1)
 
 
 def _plan(
@@ -255,7 +212,7 @@ def _plan(
         code_version=f"fedge {__version__}",
         packages_digest=digest(canonical(results.environment(config.seed)["packages"])),
         strategy=config.strategy.name,
-        privacy_statement=_statement(config),
+        privacy_statement=statement_of(config),
         initial_model=_first_model(config, task, states),
         continues=config.continues,
     )
@@ -267,7 +224,7 @@ def _plan(
         minimum_clients=config.sampling.minimum_clients,
         minimum_updates=config.sampling.minimum_updates,
         weighting=config.strategy.weighting,
-        terms=_terms(config, clients, recipe),
+        terms=terms_of(config, clients, recipe),
     )
 
 
@@ -279,28 +236,6 @@ def _first_model(config: RunConfig, task: Task, states: StateStore) -> str:
     if before is None or before.round != config.continues.round:
         raise ConfigError("continues: the state to start from is missing; it is `fedge unlearn` that starts such a run")
     return before.model
-
-
-def _terms(config: RunConfig, clients: int, recipe: Recipe) -> Terms | None:
-    """Return the terms of secure aggregation among up to `clients`, or None without it."""
-    privacy = config.privacy
-    if not privacy.secure_aggregation:
-        return None
-    if privacy.noise_at == "client" or recipe.privacy is None:
-        return update_terms(clients, privacy.update_norm, privacy.colluding)
-    std = recipe.privacy.noise_multiplier * privacy.clip_norm
-    return noisy_terms(clients, std, privacy.clip_norm, privacy.colluding, privacy.dropouts, recipe.steps)
-
-
-def _statement(config: RunConfig) -> PrivacyStatement:
-    if config.privacy.unit == "none":
-        return PrivacyStatement("none", "none", "none", "none", None, "none", "none")
-    source = "os-aes-ctr" if config.privacy.noise == "secure" else "seeded-aes-ctr"
-    adjacency = STATEMENT.adjacency.replace("/", "-")
-    delta = decimal(config.privacy.delta)
-    return PrivacyStatement(
-        config.privacy.unit, adjacency, "dp-accounting-pld", STATEMENT.sampling, delta, source, config.privacy.noise_at
-    )
 
 
 def _coordinator(  # noqa: PLR0913, PLR0917 - the seam where all parts meet
@@ -315,6 +250,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 - the seam where all parts meet
     server_key: PrivateKey,
     hooks: Hooks,
     clock: Clock,
+    central: Central | None,
 ) -> Callable[[Fleet], Coordinator]:
     def make(fleet: Fleet) -> Coordinator:
         return Coordinator(
@@ -330,6 +266,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 - the seam where all parts meet
             dice=lambda round_: noise.seeded(config.seed, "cohort", round_),
             clock=clock,
             reached=hooks.server,
+            central=central,
         )
 
     return make

@@ -14,7 +14,7 @@ from fedge.audit.parts import Continues
 from fedge.encoding import decimal
 from fedge.learning.aggregation import Strategy
 from fedge.learning.compression import Compression
-from fedge.learning.recipe import Method
+from fedge.learning.recipe import MOST_BANDS, Method
 from fedge.policy import ClientPolicy
 
 
@@ -111,6 +111,13 @@ class Privacy:
     With `secure_aggregation` the server sees the sum of the updates only, each shortened to the L2 norm `update_norm`,
     and `colluding` clients may be on its side. Then `noise_at` distributed lets each client add a share of the noise,
     such that the shares of all but `colluding` and `dropouts` of them are what the epsilon needs; each step is a sum.
+
+    `unit` client protects a client with all it holds: updates are clipped to `clip_norm`, and the server, which is
+    trusted with them, adds the noise (`noise_at` server). With `mechanism` gaussian all clients are asked, and a coin
+    of probability `sampling.fraction` that only the server sees decides whose answers are summed. With banded (DP-FTRL)
+    so many are asked as `sampling.fraction` says, each at most once in `bands` rounds (null: as many as the fraction
+    allows), and the noise is correlated over them. `expected` is what sums are divided by (null: how many clients are
+    in a sum on average).
     """
 
     unit: Literal["none", "record", "subject", "client"] = "record"
@@ -118,7 +125,10 @@ class Privacy:
     delta: float = 1e-5
     clip_norm: float = 1.0
     noise: Literal["seeded", "secure"] = "seeded"
-    noise_at: Literal["client", "distributed"] = "client"
+    noise_at: Literal["client", "distributed", "server"] = "client"
+    mechanism: Literal["gaussian", "banded"] = "gaussian"
+    bands: int | None = None
+    expected: float | None = None
     secure_aggregation: bool = False
     colluding: int = 1
     dropouts: int = 0
@@ -138,6 +148,10 @@ class Privacy:
         _within("update_norm", self.update_norm, 0, 1e6, open_low=True)
         _within("clip_quantile", self.clip_quantile, 0.01, 0.99)
         _within("clip_learning_rate", self.clip_learning_rate, 0, 10, open_low=True)
+        if self.bands is not None:
+            _within("bands", self.bands, 2, MOST_BANDS)
+        if self.expected is not None:
+            _within("expected", self.expected, 0, 1e9, open_low=True)
         if self.count_noise is not None:
             _within("count_noise", self.count_noise, 0, 1e6, open_low=True)
         if self.largest_clip_norm is not None:

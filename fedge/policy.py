@@ -27,6 +27,7 @@ class Facts:
     epsilon_round: float
     epsilon_after: float
     secure_noise: bool
+    server_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class ClientPolicy:
 
     `tasks` and `purposes` empty allow whatever the server's manifest names; `withdrawn_in_flight` says what becomes of
     an update if a person in it withdraws before it is sent; `require_privacy` refuses any un-noised update.
+    `trust_server_noise` lets an update leave without noise, on the server's word that it adds noise to the sum.
     Under secure aggregation so many as `minimum_colluding` clients must be able to collude with the server in vain.
     """
 
     require_privacy: bool = True
     require_secure_noise: bool = False
+    trust_server_noise: bool = False
     tasks: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
     minimum_records: int = 10
@@ -88,6 +91,7 @@ def rule_of(policy: ClientPolicy) -> Rule:
             _named("purpose_not_allowed", lambda f: not policy.purposes or f.purpose in policy.purposes),
             _named("cohort_too_small", lambda f: f.cohort >= policy.minimum_cohort),
             _named("no_privacy", lambda f: not policy.require_privacy or f.noise_multiplier > 0),
+            _named("server_noise_not_trusted", lambda f: policy.trust_server_noise or not f.server_noise),
             _named("insecure_noise", lambda f: not policy.require_secure_noise or f.secure_noise),
             _private("noise_too_small", lambda f: f.noise_multiplier >= policy.minimum_noise_multiplier),
             _private("clip_norm_too_large", lambda f: f.clip_norm <= policy.maximum_clip_norm),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 
+from fedge.calibration import bands_of
 from fedge.config import RunConfig
 from fedge.errors import ConfigError, UnsoundError
 from fedge.learning.aggregation import ROBUST
 from fedge.learning.checks import check_apart, check_private, check_same_base
 from fedge.learning.clipping import why_no_ghost
 from fedge.learning.task import Data, Task
+from fedge.rounds.sampling import cohort_size
 
 UNITS = frozenset({"record", "subject"})
 """Units that each client protects by itself, by clipping gradients."""
@@ -24,6 +26,8 @@ def check(config: RunConfig, task: Task) -> None:
     _secure_aggregation(config)
     _noise_at(config)
     _client_level(config)
+    _server_noise(config)
+    _banded(config)
     _adaptive(config)
     _compression(config)
     if config.privacy.unit in UNITS:
@@ -46,6 +50,7 @@ def check_data(config: RunConfig, task: Task, data: Data) -> None:
 def check_enough(config: RunConfig, clients: int, needed: int) -> None:
     """Raise ConfigError if the strategy is not defined for so few clients, UnsoundError if their sum hides nobody."""
     _hidden(config, clients)
+    _rested(config, clients)
     if clients < needed:
         raise ConfigError(
             f"strategy.name: {config.strategy.name} is defined for at least {needed} updates, and there are {clients} "
@@ -65,6 +70,17 @@ def _hidden(config: RunConfig, clients: int) -> None:
             f"a round asks {asked} clients, of which {privacy.colluding} may collude with the server"
             + (f" and {privacy.dropouts} be missing" if shared else "")
             + f": it takes at least {least} to hide one; raise population.clients, or lower privacy.colluding"
+        )
+
+
+def _rested(config: RunConfig, clients: int) -> None:
+    if config.privacy.mechanism != "banded":
+        return
+    asked = cohort_size(clients, config.sampling.fraction, config.sampling.minimum_clients)
+    if asked * bands_of(config) > clients:
+        raise ConfigError(
+            f"privacy.mechanism=banded: {asked} of {clients} clients a round cannot each rest for {bands_of(config)} "
+            "rounds; lower sampling.fraction or privacy.bands"
         )
 
 
@@ -121,9 +137,56 @@ def _noise_at(config: RunConfig) -> None:
 
 
 def _client_level(config: RunConfig) -> None:
-    if config.privacy.unit == "client":
+    privacy = config.privacy
+    if privacy.unit != "client":
+        return
+    if privacy.secure_aggregation:
+        raise UnsoundError(
+            "privacy.unit=client with secure aggregation: the server cannot clip single updates that it does not see, "
+            "nor leave out those that its secret sample leaves out, so its noise would be made for another sum; set "
+            "privacy.secure_aggregation=false, or privacy.unit=record with privacy.noise_at=distributed"
+        )
+    if privacy.noise_at != "server":
+        raise UnsoundError(
+            f"privacy.unit=client with privacy.noise_at={privacy.noise_at}: the noise of a whole client is added to "
+            "the sum of a round, by the server; set privacy.noise_at=server (privacy=client sets all of it)"
+        )
+    if config.strategy.name in ROBUST:
+        raise UnsoundError(
+            f"strategy.name={config.strategy.name} under client-level privacy: it compares single updates, and only "
+            "their noisy mean is private; use fedavg or one of the adaptive family"
+        )
+    if config.evaluation.federated != "none":
+        raise UnsoundError(
+            "evaluation.federated under client-level privacy: a client's own count of correct answers would need noise "
+            "for all its records at once, and say nothing; set evaluation.federated=none, and judge by public data"
+        )
+
+
+def _server_noise(config: RunConfig) -> None:
+    if config.privacy.noise_at == "server" and config.privacy.unit != "client":
+        raise UnsoundError(
+            f"privacy.noise_at=server with privacy.unit={config.privacy.unit}: updates are clipped as a whole there, "
+            "which protects clients; set privacy.unit=client, or privacy.noise_at=client"
+        )
+
+
+def _banded(config: RunConfig) -> None:
+    if config.privacy.mechanism != "banded":
+        return
+    if config.privacy.unit != "client":
+        raise UnsoundError(
+            "privacy.mechanism=banded is for noise that the server adds over many rounds; set privacy.unit=client"
+        )
+    if config.privacy.adaptive_clipping:
+        raise UnsoundError(
+            "privacy.mechanism=banded with privacy.adaptive_clipping: noise that is taken back in later rounds must be "
+            "made for the same clip norm; set privacy.adaptive_clipping=false"
+        )
+    if bands_of(config) < 2:
         raise ConfigError(
-            "privacy.unit: client-level privacy is not available in this version; use record, subject or none"
+            f"privacy.mechanism=banded with sampling.fraction={config.sampling.fraction:g}: clients are asked in every "
+            "round, so no noise can be correlated; ask at most half of them, e.g. sampling.fraction=0.1"
         )
 
 
@@ -131,10 +194,10 @@ def _adaptive(config: RunConfig) -> None:
     privacy = config.privacy
     if not privacy.adaptive_clipping:
         return
-    if privacy.unit not in UNITS:
+    if privacy.unit == "none":
         raise UnsoundError(
-            f"privacy.adaptive_clipping with privacy.unit={privacy.unit}: there is no clipping at the client; set "
-            "privacy.unit=record or subject"
+            "privacy.adaptive_clipping with privacy.unit=none: nothing is clipped; set privacy.unit=record, subject or "
+            "client"
         )
     if privacy.noise_at == "distributed":
         raise UnsoundError(
@@ -151,6 +214,11 @@ def _compression(config: RunConfig) -> None:
         raise UnsoundError(
             "compression with privacy.noise_at=distributed: a client would choose coordinates and scales from a sum "
             "that has not all of its noise yet, and so disclose something of its records; use compression=none"
+        )
+    if privacy.unit == "client":
+        raise UnsoundError(
+            "compression with privacy.unit=client: it comes before the noise there, and what it scales up is clipped "
+            "away again; use compression=none"
         )
     if privacy.secure_aggregation:
         raise UnsoundError(

@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedge import compose, results
-from fedge.assemble import owner_of, recipe_of
+from fedge.assemble import owner_of
 from fedge.audit.parts import Continues
 from fedge.audit.verify import Entry, Verification, verify_run
+from fedge.calibration import recipe_of
 from fedge.config import RunConfig
 from fedge.consent.request import Request
 from fedge.encoding import utc_now

@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "", "__main__", "cli", "compose", "config", "assemble", "running", "results", "recovered", "artefacts",
             "tracking", "soundness", "stopping", "check", "storage", "lint",
-            "reconcile", "export", "unlearning", "pack",
+            "reconcile", "export", "unlearning", "pack", "calibration",
         }
     ),
 )  # fmt: skip
@@ -52,7 +52,7 @@ NEVER: tuple[tuple[str, str], ...] = (
 ALONE = "audit.verify"
 """The one file that an auditor reads: it imports nothing of the house, every format is written there a second time."""
 
-LEARNING_MAY_ASK = frozenset({"privacy.events", "privacy.noise"})
+LEARNING_MAY_ASK = frozenset({"privacy.events", "privacy.factorisation", "privacy.noise"})
 REPORTS_MAY_READ = frozenset({"audit", "encoding", "errors", "files", "params", "ids", "reports", "rounds.folder"})
 LIVE = frozenset({"audit.log", "audit.witness"})
 """Parts of the log's room that write or wait; a report reads verified entries."""

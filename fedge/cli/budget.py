@@ -213,7 +213,7 @@ def _given(sample_rate: float | None, noise_multiplier: float | None, steps: int
 
 def _planned(path: Path, lineage: Lineage) -> Event | None:
     """Return what one round of the run in `path` does to `lineage`, None if it is no run's folder."""
-    from fedge.assemble import recipe_of  # here: only this question needs torch
+    from fedge.calibration import recipe_of  # here: only this question needs torch
     from fedge.learning.recipe import event
 
     file = RunFolder(path).config_yaml

@@ -81,12 +81,15 @@ class Mechanism:
         return step
 
     def _follow(self, adaptive: Adaptive, clipped: Clipped) -> None:
-        """Move the clip norm by the noised share of units within it; an empty batch is a count of 0 like any other."""
-        halves = clipped.within - clipped.units / 2
-        noise = self._dice.discrete_gaussian((1,), adaptive.count_noise, COUNT_GRID)[0]
-        share = 0.5 + (halves + noise) / self._normaliser
-        moved = self._clip * math.exp(-adaptive.learning_rate * (share - adaptive.quantile))
-        self._clip = min(adaptive.largest, max(adaptive.largest * LEAST_SHARE, moved))
+        self._clip = followed(self._clip, adaptive, clipped.within, clipped.units, self._normaliser, self._dice)
+
+
+def followed(clip: float, adaptive: Adaptive, within: int, units: int, normaliser: float, dice: Dice) -> float:
+    """Return the clip norm, moved by the noised share of `units` that are `within` it; none are a count like any."""
+    noise = dice.discrete_gaussian((1,), adaptive.count_noise, COUNT_GRID)[0]
+    share = 0.5 + (within - units / 2 + noise) / normaliser
+    moved = clip * math.exp(-adaptive.learning_rate * (share - adaptive.quantile))
+    return min(adaptive.largest, max(adaptive.largest * LEAST_SHARE, moved))
 
 
 def clipped_to(claimed: float, grid: float, dimension: int) -> float:

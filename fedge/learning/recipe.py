@@ -10,7 +10,7 @@ from fedge.encoding import canonical, decimal
 from fedge.errors import ParseError
 from fedge.learning import compression
 from fedge.learning.compression import Compression
-from fedge.privacy.events import Event, NonPrivate, SampledGaussian
+from fedge.privacy.events import Event, Gaussian, NonPrivate, SampledGaussian
 
 Method = Literal["auto", "hooks", "ghost"]
 """How clipped sums are computed; auto is ghost where `clipping.why_no_ghost` has no objection, else hooks."""
@@ -75,15 +75,9 @@ class RecordLevel:
     adaptive: Adaptive | None = None
 
     def __post_init__(self) -> None:
-        if not (self.noise_multiplier > 0 and self.clip_norm > 0):
-            raise ValueError("noise_multiplier and clip_norm are above 0")
         if self.unit not in {"record", "subject"}:
             raise ValueError(f"unknown unit {self.unit!r}")
-        if self.adaptive is not None:
-            if not self.adaptive.count_noise > self.noise_multiplier / 2:
-                raise ValueError("count_noise is above half the noise_multiplier: else the count alone costs more")
-            if self.clip_norm > self.adaptive.largest:
-                raise ValueError("clip_norm begins at most at largest")
+        _check_clipping(self.noise_multiplier, self.clip_norm, self.adaptive)
 
     @property
     def largest_clip_norm(self) -> float:
@@ -92,11 +86,63 @@ class RecordLevel:
 
 
 @dataclass(frozen=True)
+class ClientLevel:
+    """Clipping of a client's whole update to `clip_norm`, and noise that the server adds to the sum of a round.
+
+    An answer is in the sum with probability `sample_rate`, by a coin that the server alone knows. `bands` other than
+    (1,) correlate the noise of rounds (`privacy.factorisation`): then nothing is sampled, and a client takes part at
+    most once in as many rounds as there are bands. The noise, before it is correlated, has standard deviation
+    `noise_multiplier * norm(bands) * clip_norm`: so one participation is a Gaussian mechanism of that multiplier.
+    `secure` is the server's word that noise and coins come from the operating system.
+    """
+
+    noise_multiplier: float
+    clip_norm: float
+    sample_rate: float = 1.0
+    bands: tuple[float, ...] = (1.0,)
+    secure: bool = False
+    adaptive: Adaptive | None = None
+
+    def __post_init__(self) -> None:
+        _check_clipping(self.noise_multiplier, self.clip_norm, self.adaptive)
+        if not 0 < self.sample_rate <= 1 or not isinstance(self.secure, bool):
+            raise ValueError("sample_rate lies in (0, 1] and secure is true or false")
+        if not 1 <= len(self.bands) <= MOST_BANDS or self.bands[0] != 1 or not all(0 <= b <= 1 for b in self.bands):
+            raise ValueError(f"bands are 1 to {MOST_BANDS} numbers from 0 to 1, of which the first is 1")
+        if len(self.bands) > 1 and (self.sample_rate < 1 or self.adaptive is not None):
+            raise ValueError("correlated noise is for clients that are not sampled, and for one clip norm")
+
+    @property
+    def separation(self) -> int:
+        """A client takes part at most once in so many rounds."""
+        return len(self.bands)
+
+    @property
+    def largest_clip_norm(self) -> float:
+        """The most that a client's update may be shortened to, in any round."""
+        return self.clip_norm if self.adaptive is None else self.adaptive.largest
+
+
+MOST_BANDS = 4096
+
+
+def _check_clipping(noise_multiplier: float, clip_norm: float, adaptive: Adaptive | None) -> None:
+    if not (0 < noise_multiplier < math.inf and 0 < clip_norm < math.inf):
+        raise ValueError("noise_multiplier and clip_norm are above 0")
+    if adaptive is not None:
+        if not adaptive.count_noise > noise_multiplier / 2:
+            raise ValueError("count_noise is above half the noise_multiplier: else the count alone costs more")
+        if clip_norm > adaptive.largest:
+            raise ValueError("clip_norm begins at most at largest")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """`steps` of SGD. `proximal_mu` adds FedProx's pull towards the model that was sent.
 
     `clipping` says how clipped sums are computed (`learning.clipping`): it changes how fast, and the last bits.
-    `compression` says in which form the change travels (`learning.compression`).
+    `compression` says in which form the change travels (`learning.compression`). `privacy` is what the client does to
+    its gradients, `client` what is done to its whole update; there is at most one of them.
     """
 
     steps: int
@@ -108,6 +154,7 @@ class Recipe:
     proximal_mu: float = 0.0
     clipping: Method = "auto"
     compression: Compression | None = None
+    client: ClientLevel | None = None
 
     def __post_init__(self) -> None:
         if self.clipping not in get_args(Method):
@@ -116,10 +163,21 @@ class Recipe:
             raise ValueError("steps is at least 1 and learning_rate above 0")
         if self.privacy is not None and not isinstance(self.batching, Poisson):
             raise ValueError("privacy needs Poisson sampling: shuffled batches are not what the accountant assumes")
+        if self.client is not None and isinstance(self.batching, Poisson):
+            raise ValueError(
+                "client-level privacy samples clients, never records: the product of two rates is the rate of nothing"
+            )
+        if self.client is not None and self.compression is not None:
+            raise ValueError("an update of client-level privacy is clipped as it is, and travels as it is")
 
 
 def event(recipe: Recipe) -> Event:
-    """Return what carrying out `recipe` once does to the privacy of a record, or of a person."""
+    """Return what carrying out `recipe` once does to the privacy of a record, of a person, or of the whole client."""
+    if recipe.client is not None:
+        whole = recipe.client
+        if whole.separation > 1:
+            return Gaussian(whole.noise_multiplier, 1, "client")
+        return SampledGaussian(whole.sample_rate, whole.noise_multiplier, 1, "client")
     if recipe.privacy is None or not isinstance(recipe.batching, Poisson):
         return NonPrivate()
     privacy = recipe.privacy
@@ -147,6 +205,8 @@ def to_record(recipe: Recipe) -> dict[str, Any]:
         said["clipping"] = recipe.clipping
     if recipe.compression is not None:
         said["compression"] = compression.to_record(recipe.compression)
+    if recipe.client is not None:
+        said["client"] = _client_record(recipe.client)
     return said
 
 
@@ -158,8 +218,23 @@ def _privacy_record(privacy: RecordLevel) -> dict[str, Any]:
     if privacy.unit != "record":
         said["unit"] = privacy.unit
     if privacy.adaptive is not None:
-        said["adaptive"] = {name: decimal(value) for name, value in asdict(privacy.adaptive).items()}
+        said["adaptive"] = _adaptive_record(privacy.adaptive)
     return said
+
+
+def _client_record(whole: ClientLevel) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "noise_multiplier": decimal(whole.noise_multiplier),
+        "clip_norm": decimal(whole.clip_norm),
+        "sample_rate": decimal(whole.sample_rate),
+        "bands": [decimal(band) for band in whole.bands],
+        "secure": whole.secure,
+    }
+    return said if whole.adaptive is None else said | {"adaptive": _adaptive_record(whole.adaptive)}
+
+
+def _adaptive_record(adaptive: Adaptive) -> dict[str, str]:
+    return {name: decimal(value) for name, value in asdict(adaptive).items()}
 
 
 def from_record(record: dict[str, Any]) -> Recipe:
@@ -187,14 +262,29 @@ def _read(record: dict[str, Any]) -> Recipe:
         privacy=None if privacy is None else _privacy(privacy),
         clipping=record.get("clipping", "auto"),
         compression=compression.from_record(record["compression"]) if "compression" in record else None,
+        client=_client(record["client"]) if "client" in record else None,
     )
 
 
 def _privacy(record: dict[str, Any]) -> RecordLevel:
-    adaptive = record.get("adaptive")
     return RecordLevel(
         noise_multiplier=float(record["noise_multiplier"]),
         clip_norm=float(record["clip_norm"]),
         unit=record.get("unit", "record"),
-        adaptive=None if adaptive is None else Adaptive(**{name: float(value) for name, value in adaptive.items()}),
+        adaptive=_adaptive(record.get("adaptive")),
     )
+
+
+def _client(record: dict[str, Any]) -> ClientLevel:
+    return ClientLevel(
+        noise_multiplier=float(record["noise_multiplier"]),
+        clip_norm=float(record["clip_norm"]),
+        sample_rate=float(record["sample_rate"]),
+        bands=tuple(float(band) for band in record["bands"]),
+        secure=record["secure"],
+        adaptive=_adaptive(record.get("adaptive")),
+    )
+
+
+def _adaptive(record: dict[str, Any] | None) -> Adaptive | None:
+    return None if record is None else Adaptive(**{name: float(value) for name, value in record.items()})

@@ -88,6 +88,7 @@ def examine(site: Site, order: WorkOrder, now: datetime) -> Examined:
     _check_log(site, order)
     holding, job = site.holding(order.work), _job(site, order)
     _check_cohort(site, holding, now)
+    _check_rested(site, order, job)
     verdicts, snapshot = judged(site, order, holding, now)
     eligible = np.flatnonzero(verdicts.admitted & holding.records.usable).astype(np.int64)
     if len(eligible) == 0:
@@ -125,6 +126,22 @@ def _check_fresh(site: Site, order: WorkOrder, now: datetime) -> None:
         raise Refused("replayed_order")
     if any(a.round == order.round and a.substance != order.substance for a in before):
         raise Refused("conflicting_order")
+
+
+def secure_noise(site: Site, order: WorkOrder, job: Job) -> bool:
+    """Return whether the noise comes from an operating system: this client's dice, or by the server's word its own."""
+    if job.recipe is not None and job.recipe.client is not None:
+        return job.recipe.client.secure
+    return site.dice(order.work, order.round).secure
+
+
+def _check_rested(site: Site, order: WorkOrder, job: Job) -> None:
+    """Refuse to take part sooner after the last time than the correlated noise is made for."""
+    if job.recipe is None or job.recipe.client is None:
+        return
+    gone = [a.round for a in site.memory.answers(order.run) if a.work == "train" and a.tensors is not None]
+    if any(0 < order.round - round_ < job.recipe.client.separation for round_ in gone):
+        raise Refused("asked_too_soon")
 
 
 def _check_log(site: Site, order: WorkOrder) -> None:
@@ -186,7 +203,8 @@ def _check_policy(site: Site, order: WorkOrder, job: Job, holding: Holding, reco
         clip_norm=job.clip_norm,
         epsilon_round=budget.cost([job.event]),
         epsilon_after=verdict.after,
-        secure_noise=site.dice(order.work, order.round).secure,
+        secure_noise=secure_noise(site, order, job),
+        server_noise=job.server_noise,
     )
     said = rule_of(site.policy)(facts)
     if not said.allowed:

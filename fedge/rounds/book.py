@@ -66,6 +66,7 @@ class Book:
         self._enrolled: dict[ClientId, ClientEnrol] = {}
         self._silenced: set[ClientId] = set()
         self._chains: dict[ClientId, Chain] = {}
+        self._asked: dict[ClientId, int] = {}
         for index, entry in log.each():
             self._fold(index, entry)
 
@@ -85,6 +86,11 @@ class Book:
         if self.closed is not None:
             return self.closed.round
         return self.opening.continues.round if self.opening and self.opening.continues else 0
+
+    @property
+    def asked(self) -> Mapping[ClientId, int]:
+        """The latest closed round that each client was asked in."""
+        return self._asked
 
     def chain(self, client: ClientId) -> Chain:
         """Return where an enrolled client's statements stand."""
@@ -128,6 +134,7 @@ class Book:
                 self._silenced.add(client_id(leaf.client))
             case RoundClose():
                 self.closed, self.resumed = leaf, 0
+                self._asked |= {client_id(p.client): leaf.round for p in leaf.participants}
             case RunResumed():
                 self.resumed += 1
             case RunClose():

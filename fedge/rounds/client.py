@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedge.errors import RoundError
+from fedge.learning.central import shortened
 from fedge.learning.loader import Loader
 from fedge.learning.scoring import COUNT_GRID, correct
 from fedge.learning.training import train
@@ -78,7 +79,10 @@ def _worked(site: Site, parcel: Parcel) -> Parcel:
 def _computed(site: Site, order: WorkOrder, model: Params, job: Job, loader: Loader) -> Params:
     dice = site.dice(order.work, order.round)
     if job.recipe is not None:
-        delta = dict(travelling(train(site.task, model, loader, job.recipe, dice).delta, job.recipe, order, dice))
+        change = train(site.task, model, loader, job.recipe, dice).delta
+        if job.recipe.client is not None:  # the server's noise is made for this length, and no client's may exceed it
+            change = shortened(change, job.recipe.client.clip_norm)
+        delta = dict(travelling(change, job.recipe, order, dice))
         if site.policy.public_size:
             delta[PUBLIC_SIZE] = np.asarray([len(loader.eligible)], dtype=np.float64)
         return delta

@@ -26,7 +26,9 @@ from fedge.audit.leaves import (
 from fedge.encoding import Clock, decimal, timestamp
 from fedge.errors import LogConflictError, RoundError
 from fedge.ids import ClientId
-from fedge.learning.aggregation import Aggregation, Combined, Contribution
+from fedge.learning.aggregation import Aggregation, Combined, Contribution, Memory
+from fedge.learning.central import Central
+from fedge.learning.recipe import from_record, to_record
 from fedge.params import Params
 from fedge.rounds.book import Book
 from fedge.rounds.evaluation import LIKE, evaluation
@@ -34,7 +36,7 @@ from fedge.rounds.exchange import Exchange
 from fedge.rounds.messages import Fleet
 from fedge.rounds.plan import Plan
 from fedge.rounds.record import RoundRecord
-from fedge.rounds.sampling import Permuter, cohort
+from fedge.rounds.sampling import Permuter, cohort, rested_cohort
 from fedge.rounds.sealing import Sealer
 from fedge.rounds.secure.descent import EVERYBODY, learn_together
 from fedge.rounds.state import State, StateStore
@@ -47,7 +49,7 @@ class Coordinator:
     """Everything the server's side of a run is handed.
 
     `score` says how good a model is on the server's public test set; `dice` makes the source of randomness of a round;
-    `reached` is called with the names of the lines where a crash matters.
+    `reached` is called with the names of the lines where a crash matters. With `central` the server adds the noise.
     """
 
     plan: Plan
@@ -62,6 +64,7 @@ class Coordinator:
     dice: Callable[[int], Permuter]
     clock: Clock
     reached: Callable[[str], None] = lambda _step: None
+    central: Central | None = None
 
     def rounds(self) -> Iterator[RoundRecord]:
         """Open or resume the run, then yield each round after it was released."""
@@ -121,12 +124,13 @@ class Coordinator:
 
     def _round(self, state: State) -> tuple[State, RoundRecord]:
         round_, began = state.round + 1, self.clock()
-        exchange, plan = self._exchange, self.plan
-        asked = cohort(exchange.reachable(), plan.fraction, plan.minimum_clients, self.dice(round_))
-        tallies, updates = self._heard(exchange, round_, state, asked)
+        exchange = self._exchange
+        asked = self._cohort(exchange.reachable(), round_)
+        tallies, heard = self._heard(exchange, round_, state, asked)
         answered = self.clock()
+        updates, kept = self._noised(state, round_, heard)
         combined, reason = self._combined(state, round_, updates)
-        new = State(round_, combined.params, combined.memory)
+        new = State(round_, combined.params, {**combined.memory, **kept})
         scores = {name: value for name, value in self.score(new.params).items() if math.isfinite(value)}
         judged = self.clock()
         closing = self._closing(state, new, tallies, reason)
@@ -156,6 +160,17 @@ class Coordinator:
             bytes_up=up,
         )
 
+    def _cohort(self, reachable: Sequence[ClientId], round_: int) -> tuple[ClientId, ...]:
+        """Return whom to ask. Where answers are sampled in secret that is everybody: the log tells who was asked."""
+        plan, dice = self.plan, self.dice(round_)
+        if self.central is None:
+            return cohort(reachable, plan.fraction, plan.minimum_clients, dice)
+        separation = self.central.level.separation
+        if separation == 1:
+            return cohort(reachable, 1.0, plan.minimum_clients, dice)
+        asked = self.book.asked
+        return rested_cohort(reachable, plan.fraction, plan.minimum_clients, dice, asked, round_, separation)
+
     def _heard(
         self, exchange: Exchange, round_: int, state: State, asked: Sequence[ClientId]
     ) -> tuple[Sequence[Tally], Sequence[Contribution] | str]:
@@ -164,7 +179,7 @@ class Coordinator:
         if plan.terms is not None:  # nobody sees an update: their mean stands for all of them
             said = learn_together(exchange, plan.terms, round_, state, asked)
             return said.tallies, said.reason or [Contribution(EVERYBODY, said.mean or {})]
-        tallies = exchange.ask("train", round_, state, asked, plan.recipe, state.params)
+        tallies = exchange.ask("train", round_, state, asked, self._recipe(state), state.params)
         weigh = plan.weighting == "examples"
         updates = [
             Contribution(t.part.client, t.tensors, t.size if weigh else 1.0) for t in tallies if t.tensors is not None
@@ -172,6 +187,25 @@ class Coordinator:
         if len(updates) < max(plan.minimum_updates, self.aggregation.needs):
             return tallies, "too_few_updates"
         return tallies, updates
+
+    def _recipe(self, state: State) -> Mapping[str, object]:
+        if self.central is None:
+            return self.plan.recipe
+        return to_record(self.central.recipe(from_record(dict(self.plan.recipe)), state.memory))
+
+    def _noised(
+        self, state: State, round_: int, heard: Sequence[Contribution] | str
+    ) -> tuple[Sequence[Contribution] | str, Memory]:
+        """Return what is combined, and what the server's mechanism remembers: one noisy mean stands for all updates.
+
+        A void round is a step of the mechanism, too: what the noise of later rounds takes back, and who may be asked
+        again when, are counted in rounds.
+        """
+        if self.central is None:
+            return heard, {}
+        updates = {} if isinstance(heard, str) else {str(c.client): c.delta for c in heard}
+        said = self.central.release(updates, state.memory, state.params, round_)
+        return (heard if isinstance(heard, str) else [Contribution(EVERYBODY, said.mean)]), said.memory
 
     def _combined(
         self, state: State, round_: int, updates: Sequence[Contribution] | str

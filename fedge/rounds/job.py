@@ -19,6 +19,8 @@ count as their share of one (`learning.scoring`)."""
 class Job:
     """A training recipe, or (None) the noised count of correct answers; noise in units of `clip_norm`.
 
+    `server_noise` is true where the update leaves without noise, and the server is to add it to a sum.
+
     Where the clip norm follows the data, `clip_norm` is the largest that it may become.
     """
 
@@ -26,6 +28,7 @@ class Job:
     event: Event
     noise_multiplier: float
     clip_norm: float
+    server_noise: bool = False
 
 
 def job_of(order: WorkOrder) -> Job:
@@ -33,9 +36,9 @@ def job_of(order: WorkOrder) -> Job:
     if order.work == "evaluate":
         return _evaluation(order)
     recipe = from_record(dict(order.recipe))
-    privacy = recipe.privacy
+    privacy = recipe.privacy or recipe.client
     noise, clip = (privacy.noise_multiplier, privacy.largest_clip_norm) if privacy else (0.0, math.inf)
-    return Job(recipe, event(recipe), noise, clip)
+    return Job(recipe, event(recipe), noise, clip, recipe.client is not None)
 
 
 def _evaluation(order: WorkOrder) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -26,9 +26,33 @@ def cohort(roster: Sequence[ClientId], fraction: float, minimum: int, dice: Perm
 
     Raises RoundError if fewer than `minimum` can be reached: waiting is the caller's decision, never ours.
     """
-    known = sorted(roster)
+    return _drawn(sorted(roster), cohort_size(len(roster), fraction, minimum), minimum, dice)
+
+
+def cohort_size(clients: int, fraction: float, minimum: int) -> int:
+    """Return how many of `clients` that can be reached a round asks."""
+    return max(minimum, math.ceil(fraction * clients))
+
+
+def rested_cohort(
+    roster: Sequence[ClientId],
+    fraction: float,
+    minimum: int,
+    dice: Permuter,
+    asked: Mapping[ClientId, int],
+    round_: int,
+    separation: int,
+) -> tuple[ClientId, ...]:
+    """Return a cohort of the same size, of those whom no round since `round_ - separation` has `asked`, or all of them.
+
+    Raises RoundError if they are fewer than `minimum`.
+    """
+    rested = sorted(c for c in roster if c not in asked or round_ - asked[c] >= separation)
+    return _drawn(rested, cohort_size(len(roster), fraction, minimum), minimum, dice)
+
+
+def _drawn(known: Sequence[ClientId], size: int, minimum: int, dice: Permuter) -> tuple[ClientId, ...]:
     if len(known) < minimum:
-        raise RoundError(f"{len(known)} clients can be reached, at least {minimum} are needed")
-    size = max(minimum, math.ceil(fraction * len(known)))
+        raise RoundError(f"{len(known)} clients can be reached and asked, at least {minimum} are needed")
     order = dice.permutation(len(known))
     return tuple(sorted(known[int(i)] for i in order[:size]))

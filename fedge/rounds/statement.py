@@ -24,16 +24,18 @@ from fedge.audit.leaves import (
     encode,
     publish,
 )
-from fedge.audit.parts import Outcome
+from fedge.audit.parts import NoiseAt, Outcome
 from fedge.consent.events import PermissionEvent
 from fedge.consent.subjects import Erasure
 from fedge.consent.verdicts import Verdicts
 from fedge.encoding import b64encode, canonical, decimal, digest, timestamp, to_plain
+from fedge.learning.recipe import ClientLevel
 from fedge.params import Params
 from fedge.policy import policy_digest
 from fedge.privacy.accountant import STATEMENT
 from fedge.privacy.budget import Budget, Schedule
 from fedge.privacy.events import Gaussian, NonPrivate, SampledGaussian
+from fedge.rounds.admission import secure_noise
 from fedge.rounds.job import Job
 from fedge.rounds.memory import Answer, bitmap
 from fedge.rounds.messages import WorkOrder
@@ -251,15 +253,23 @@ def _with_mechanism(site: Site, order: WorkOrder, job: Job, blank: PrivacySpend,
         clip_norm=decimal(job.clip_norm),
         steps=job.event.steps if isinstance(job.event, SampledGaussian | Gaussian) else 0,
         epsilon_round=decimal(budget.cost([job.event])) if budget else None,
-        secure_noise=site.dice(order.work, order.round).secure,
-        noise_at="distributed" if order.terms is not None and order.terms.noise == "distributed" else "client",
+        secure_noise=secure_noise(site, order, job),
+        noise_at=_noise_at(order, job),
     )
+
+
+def _noise_at(order: WorkOrder, job: Job) -> NoiseAt:
+    if job.server_noise:
+        return "server"
+    return "distributed" if order.terms is not None and order.terms.noise == "distributed" else "client"
 
 
 def _mechanism(job: Job) -> str:
     """Return the mechanism's name; with a clip norm that follows the data, `clip_norm` is the largest allowed."""
     sampled = "discrete-gaussian-sampled" if isinstance(job.event, SampledGaussian) else "discrete-gaussian"
-    privacy = job.recipe.privacy if job.recipe is not None else None
+    privacy = job.recipe.privacy or job.recipe.client if job.recipe is not None else None
+    if isinstance(privacy, ClientLevel) and privacy.separation > 1:
+        return f"{sampled}-banded"
     return sampled if privacy is None or privacy.adaptive is None else f"{sampled}-adaptive-clipping"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedge import cli
-from fedge.assemble import recipe_of
+from fedge.calibration import recipe_of
 from fedge.compose import compose
 from fedge.ids import Lineage
 from fedge.journal import SqliteJournal
