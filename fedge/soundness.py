@@ -19,6 +19,9 @@ from fedge.rounds.sampling import cohort_size
 UNITS = frozenset({"record", "subject"})
 """Units that each client protects by itself, by clipping gradients."""
 
+FEW_CLIENTS = 100
+"""Below about so many clients, noise that hides a whole one leaves little to learn: it is said, not refused."""
+
 
 def check(config: RunConfig, task: Task) -> None:
     """Raise UnsoundError for what would be dishonest, ConfigError for what is not to be had."""

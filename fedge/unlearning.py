@@ -84,6 +84,11 @@ def plan(run: Path, stores: Stores, *, subject: str | None = None, erasure: str 
             f"the log of {run} does not hold, so nothing can be redone from it; see: fedge audit verify {run}"
         )
     config = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8"))
+    if config.privacy.mechanism == "banded":
+        raise ConfigError(
+            "privacy.mechanism=banded: noise is correlated over rounds, so rounds that are redone would show the updates "
+            "before them a second time, under other noise; start anew without the person: fedge run …"
+        )
     name = str(found.entries[0].payload["run"])
     first = _erased_from(stores, name, erasure) if erasure else _subject_from(stores, config, name, str(subject))
     before = _state(folder, config, found, first - 1)

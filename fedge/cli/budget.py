@@ -103,7 +103,9 @@ def forecast(
         table.add_row(row["data_set"], row["a_round"], left, number(row["spent_then"]), number(row["budget"]))
     console.print(table)
     console.print(
-        f"At the settings named, from now on, add/remove one record; looked ahead {MOST} rounds.", style="dim"
+        f"At the settings named, from now on, add/remove one {' or '.join(sorted({row['unit'] for row in rows}))}; "
+        f"looked ahead {MOST} rounds.",
+        style="dim",
     )
 
 
@@ -192,6 +194,7 @@ def _forecast(
         "client": name,
         "data_set": lineage,
         "a_round": _named(event),
+        "unit": budget.unit,
         "rounds_left": left,
         "spent_then": None if left is None else budget.cost([*spent, *[event] * left]),
         "budget": budget.epsilon,
@@ -227,7 +230,7 @@ def _named(event: Event) -> str:
         case SampledGaussian(sample_rate, noise, steps):
             return f"{steps} steps, rate {sample_rate:g}, noise {noise:g}"
         case Gaussian(noise, steps):
-            return f"{steps} on all records, noise {noise:g}"
+            return f"{steps} on {'the whole client' if event.unit == 'client' else 'all records'}, noise {noise:g}"
         case NonPrivate():
             return "no noise"
 

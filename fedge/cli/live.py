@@ -15,6 +15,7 @@ from fedge.cli.output import number
 from fedge.reports.words import octets
 from fedge.rounds.record import Participation, RoundRecord
 from fedge.running import Watch
+from fedge.soundness import FEW_CLIENTS
 
 SHOWN = 30
 
@@ -62,6 +63,13 @@ class LiveTable:
             self._console.print(
                 f"[bold red]{repeated} people own more than one record: an epsilon for one record does not protect "
                 "them.[/] Use privacy=subject to protect the person.",
+                soft_wrap=True,
+            )
+        if config.privacy.unit == "client" and len(assembled.sites) < FEW_CLIENTS:
+            self._console.print(
+                f"[bold yellow]{len(assembled.sites)} clients are few for client-level privacy:[/] noise that hides a "
+                f"whole client leaves little to learn below about {FEW_CLIENTS}. privacy=subject or record protect "
+                "people or records, with far less noise.",
                 soft_wrap=True,
             )
         done = assembled.book.done

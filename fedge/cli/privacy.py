@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from fedge.lint.rules import RULES, Finding
 from fedge.lint.target import findings
 from fedge.privacy import accountant, selection
 from fedge.privacy import filter as privacy_filter
+from fedge.privacy.accountant import UNITS
 from fedge.privacy.events import SampledGaussian
 
 app = typer.Typer(
@@ -84,9 +86,19 @@ def epsilon(
     steps: StepsOption,
     sample_rate: RateOption = 1.0,
     delta: DeltaOption = 1e-5,
+    unit: Annotated[str, typer.Option(help="What is clipped, sampled and protected: record, subject or client.")] = (
+        "record"
+    ),
     output: FormatOption = Format.text,
 ) -> None:
-    """Compute what steps of a (sampled) Gaussian mechanism cost: both adjacencies, fixed and adaptive schedules."""
+    """Compute what steps of a (sampled) Gaussian mechanism cost: both adjacencies, fixed and adaptive schedules.
+
+    Of client-level privacy a step is a round that the client answers, and the rate that of the server's secret sample.
+    With correlated noise (privacy.mechanism=banded) it is a round that the client takes part in, at rate 1.
+    """
+    chosen = next((known for known in UNITS if known == unit), None)
+    if chosen is None:
+        raise ConfigError(f"--unit: expected {', '.join(UNITS)}; found {unit!r}")
     event = _event(sample_rate, noise_multiplier, steps, delta)
     costs = {
         "add_remove": accountant.epsilon([event], delta),
@@ -94,10 +106,11 @@ def epsilon(
         "add_remove_if_adaptive": privacy_filter.epsilon([event], delta),
     }
     if output is Format.json:
-        print_json(costs | {"delta": delta})
+        print_json(costs | {"delta": delta, "unit": chosen})
         return
-    console.print(f"epsilon {number(costs['add_remove'], 3)}  {accountant.STATEMENT.describe(delta)}", soft_wrap=True)
-    console.print(f"epsilon {number(costs['replace_one'], 3)}  the same, if another record takes the place of one")
+    said = replace(accountant.STATEMENT, unit=chosen, sampling="poisson" if sample_rate < 1 else "no").describe(delta)
+    console.print(f"epsilon {number(costs['add_remove'], 3)}  {said}", soft_wrap=True)
+    console.print(f"epsilon {number(costs['replace_one'], 3)}  the same, if another {chosen} takes the place of one")
     console.print(f"epsilon {number(costs['add_remove_if_adaptive'], 3)}  add/remove, if settings may follow results")
 
 

@@ -86,6 +86,7 @@ def _receipt(
         used=[_used(u, places[u.leaf.client, u.seq]) for u in logged if u.read],
         models=lineage.models_with(entries, found),
         delta=opening["privacy_statement"]["delta"],
+        unit=opening["privacy_statement"]["unit"],
         seeded=opening["privacy_statement"]["noise_source"].startswith("seeded"),
         consent_record=RECORD if has_record else None,
     )

@@ -115,11 +115,14 @@ def _privacy(summary: Mapping[str, Any]) -> str:
     """Return what the run's epsilon is about; no number stands without its unit, its delta and its noise."""
     if summary["epsilon"] is None:
         return "without differential privacy: updates may reveal records"
-    unit, statement = summary["privacy"], replace(STATEMENT, unit=summary["privacy"])
+    unit, sampling = summary["privacy"], "no" if summary.get("mechanism") == "banded" else STATEMENT.sampling
+    statement = replace(STATEMENT, unit=unit, sampling=sampling)
     whom = "training record" if unit == "record" else f"{unit} with all training records"
     said = f"epsilon {number(summary['epsilon'])} for each {whom} ({statement.describe(summary['delta'])})"
     if summary["noise_at"] == "distributed":
         said += f", even if clients collude with the server (up to {summary['colluding']})"
+    if summary["noise_at"] == "server":
+        said += ", against all but the server, which sees each update and adds the noise"
     if summary["noise"] == "seeded":
         said += ", in simulation: seeded noise can be repeated and protects nobody; privacy.noise=secure does"
     return said

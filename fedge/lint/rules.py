@@ -200,6 +200,15 @@ LARGE_DELTA = Rule(
     "A delta well below one over the number of records, e.g. privacy.delta=1e-5.",
     "Dwork and Roth 2014, section 2.3",
 )
+FEW_CLIENTS = Rule(
+    "few-clients",
+    "warning",
+    "client-level privacy with few clients",
+    "The noise must hide a whole client in the sum of a round. At epsilon 2 ten clients came to accuracy .22 where a "
+    "thousand came to .88.",
+    "Use record- or subject-level privacy with few clients; it needs far less noise.",
+    "McMahan et al. 2018, https://arxiv.org/abs/1710.06963",
+)
 REFUSED = Rule(
     "refused",
     "error",
@@ -230,6 +239,7 @@ RULES = (
     SEVERAL_RECORDS,
     LEDGER_PER_RUN,
     LARGE_DELTA,
+    FEW_CLIENTS,
     REFUSED,
 )
 

@@ -10,6 +10,7 @@ from fedge import soundness
 from fedge.config import RunConfig
 from fedge.errors import UnsoundError
 from fedge.lint.rules import (
+    FEW_CLIENTS,
     INSECURE_NOISE,
     LARGE_DELTA,
     LEDGER_PER_RUN,
@@ -35,6 +36,8 @@ def check(config: RunConfig, summary: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(LEDGER_PER_RUN, "population.home", "none")
     if privacy.delta >= LARGE:
         yield Finding(LARGE_DELTA, "privacy.delta", f"{privacy.delta:g}")
+    if privacy.unit == "client" and config.population.clients < soundness.FEW_CLIENTS:
+        yield Finding(FEW_CLIENTS, "population.clients", str(config.population.clients))
     repeated = summary.get("repeated_subjects") or 0
     if repeated and privacy.unit == "record":
         yield Finding(SEVERAL_RECORDS, "summary.json", f"{repeated} records belong to people who own another one")

@@ -75,6 +75,7 @@ class PersonalReceipt:
     used: Sequence[Used]
     models: Mapping[int, str]
     delta: str | None
+    unit: str
     seeded: bool
     consent_record: str | None
 

@@ -117,6 +117,10 @@ CONFIGURED: dict[str, tuple[tuple[list[str], dict[str, int]], tuple[list[str], d
     "several-records": (([], {"repeated_subjects": 3}), ([], {"repeated_subjects": 0})),
     "ledger-per-run": ((["privacy.noise=secure"], {}), (["privacy.noise=secure", "population.home=/srv/fedge"], {})),
     "large-delta": ((["privacy.delta=0.01"], {}), (["privacy.delta=1e-6"], {})),
+    "few-clients": (
+        (["privacy=client", "population=iid", "population.clients=99"], {}),
+        (["privacy=client", "population=iid", "population.clients=100"], {}),
+    ),
     "refused": ((["strategy.weighting=examples"], {}), (["strategy.weighting=uniform"], {})),
 }
 
