@@ -199,7 +199,7 @@ def _adaptive(config: RunConfig) -> None:
         return
     if privacy.unit == "none":
         raise UnsoundError(
-            "privacy.adaptive_clipping with privacy.unit=none: nothing is clipped; set privacy.unit=record, subject or "
+            "privacy.adaptive_clipping with privacy.unit=none: there is no clipping; set privacy.unit=record, subject or "
             "client"
         )
     if privacy.noise_at == "distributed":

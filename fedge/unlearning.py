@@ -86,8 +86,8 @@ def plan(run: Path, stores: Stores, *, subject: str | None = None, erasure: str 
     config = compose.from_yaml(folder.config_yaml.read_text(encoding="utf-8"))
     if config.privacy.mechanism == "banded":
         raise ConfigError(
-            "privacy.mechanism=banded: noise is correlated over rounds, so rounds that are redone would show the updates "
-            "before them a second time, under other noise; start anew without the person: fedge run …"
+            "privacy.mechanism=banded: noise is correlated over rounds, so rounds that are redone would show the "
+            "updates before them a second time, under other noise; start anew without the person: fedge run …"
         )
     name = str(found.entries[0].payload["run"])
     first = _erased_from(stores, name, erasure) if erasure else _subject_from(stores, config, name, str(subject))

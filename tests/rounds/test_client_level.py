@@ -18,7 +18,6 @@ from fedge.calibration import recipe_of
 from fedge.check import check_house
 from fedge.compose import compose
 from fedge.errors import ConfigError, ParseError, UnsoundError
-from fedge.ids import ClientId
 from fedge.learning.recipe import Adaptive, ClientLevel, Poisson, Recipe, Shuffled, event, from_record, to_record
 from fedge.learning.tasks import builtin
 from fedge.params import flat, load, norm
@@ -27,7 +26,7 @@ from fedge.rounds import client as work
 from fedge.rounds.messages import Kind, Parcel
 from fedge.running import resume, run
 from fedge.signing import parse_envelope
-from tests.rounds.house import FEW, Answer, House, SilentError, house, last, uses
+from tests.rounds.house import FEW, ONE, THREE, TWO, Answer, House, SilentError, house, last, uses
 
 CLIENTS = (
     "privacy=client",
@@ -39,7 +38,6 @@ CLIENTS = (
     "sampling.fraction=0.5",
 )
 BANDED = ("privacy.mechanism=banded", "rounds=6")
-ONE = ClientId("hospital-1")
 
 
 def few(root: Path, *overrides: str) -> House:
@@ -178,11 +176,12 @@ def test_an_update_is_as_long_as_the_clip_norm_and_says_who_adds_the_noise(tmp_p
 
 def test_a_client_refuses_to_take_part_again_too_soon(tmp_path: Path) -> None:
     here = few(tmp_path, *BANDED, "privacy.bands=3", "sampling.fraction=0.3")
-    first = here.said(here.order())
-    assert (first.privacy.mechanism, first.privacy.sampling) == ("discrete-gaussian-banded", "none")
-    for round_, reason in ((2, "asked_too_soon"), (3, "asked_too_soon"), (4, None)):
-        assert here.said(here.order(round=round_)).reason == reason
-    assert len(here.site(ONE).ledger.spent(here.site(ONE).training.lineage)) == 2
+    for name, round_, reason in ((ONE, 2, "asked_too_soon"), (TWO, 3, "asked_too_soon"), (THREE, 4, None)):
+        first = here.said(here.order(name))
+        assert (first.privacy.mechanism, first.privacy.sampling) == ("discrete-gaussian-banded", "none")
+        assert here.said(here.order(name, round=round_)).reason == reason
+        site = here.site(name)
+        assert len(site.ledger.spent(site.training.lineage)) == (1 if reason else 2)
 
 
 def test_a_refused_order_is_no_participation(tmp_path: Path) -> None:
