@@ -199,8 +199,8 @@ def _adaptive(config: RunConfig) -> None:
         return
     if privacy.unit == "none":
         raise UnsoundError(
-            "privacy.adaptive_clipping with privacy.unit=none: there is no clipping; set privacy.unit=record, subject or "
-            "client"
+            "privacy.adaptive_clipping with privacy.unit=none: there is no clipping; set privacy.unit=record, subject "
+            "or client"
         )
     if privacy.noise_at == "distributed":
         raise UnsoundError(
