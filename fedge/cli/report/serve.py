@@ -49,7 +49,9 @@ def serve_command(
     try:  # here: only this command needs them
         import uvicorn
 
+        from fedge.reports.viewer.apart import Apart
         from fedge.reports.viewer.app import viewer
+        from fedge.reports.viewer.checking import check
         from fedge.reports.viewer.guard import Gate
         from fedge.reports.viewer.shelf import Shelf
     except ImportError as error:
@@ -61,8 +63,10 @@ def serve_command(
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(32)
         gate = Gate(token, secrets.token_urlsafe(32), _names(host, port, name or []), f"fedge-viewer-{port}")
-        shelf = Shelf(found, folder, policy or [], utc_now)
-        stack.callback(shelf.close)
+        apart = Apart()
+        shelf = Shelf(found, folder, policy or [], utc_now, lambda *asked: apart(check, *asked))
+        stack.callback(apart.close)
+        stack.callback(shelf.close)  # first: no further check begins
         shelf.check_all()
         _tell(host, port, token, len(found))
         server = uvicorn.Server(

@@ -27,13 +27,15 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from fedge.audit.verify import LIMITS
+from fedge.reports.diff import changes
 from fedge.reports.viewer import views
+from fedge.reports.viewer.checking import Checked
 from fedge.reports.viewer.entry import entry_view, receipt_text
 from fedge.reports.viewer.guard import Gate, Guard
 from fedge.reports.viewer.index import Index, Query
 from fedge.reports.viewer.pages import ICON, page, style
 from fedge.reports.viewer.receipts import MAX_RECEIPTS, judge
-from fedge.reports.viewer.shelf import Checked, Shelf, Volume
+from fedge.reports.viewer.shelf import Shelf, Volume
 
 PATIENCE = 3.0
 """Seconds that the button waits for the verifier before the page says that it is still at work."""
@@ -149,9 +151,17 @@ class _Pages:
         names = [request.query_params.get(side, "") for side in "ab"]
         chosen = [self._shelf.volumes[n] for n in names if n in self._shelf.volumes]
         ready = [(v, v.state.checked) for v in chosen if v.state.checked is not None]
-        rows = views.compared(*(c for _, c in ready)) if len(ready) == 2 else []
+        pair = [c for _, c in ready] if len(ready) == 2 else []
+        found = changes(*({"runs": [c.report]} for c in pair)) if pair else []
         volumes = list(self._shelf.volumes.values())
-        return page("compare", volumes=volumes, names=names, chosen=[v for v, _ in ready], rows=rows)
+        return page(
+            "compare",
+            volumes=volumes,
+            names=names,
+            chosen=[v for v, _ in ready],
+            changes=found,
+            figures=views.beside(*pair) if pair else [],
+        )
 
     def _volume(self, request: Request) -> Volume:
         volume = self._shelf.volumes.get(request.path_params["run"])

@@ -15,8 +15,8 @@ from fedge.audit.note import parse
 from fedge.audit.proof import Receipt
 from fedge.audit.verify import Entry, Signed, Unproven
 from fedge.reports.viewer import tree, views
+from fedge.reports.viewer.checking import Checked
 from fedge.reports.viewer.index import Index, Row
-from fedge.reports.viewer.shelf import Checked
 
 MAX_RECEIPT = 1_200_000
 """Bytes of the largest receipt: an entry, 63 hashes and a checkpoint with 5,000 signatures."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from fedge.audit import verify
 from fedge.audit.verify import Unproven
 from fedge.reports.proved import Proved, proved
+from fedge.reports.viewer.checking import Checked
 from fedge.reports.viewer.index import Index
-from fedge.reports.viewer.shelf import Checked, Volume
+from fedge.reports.viewer.shelf import Volume
 
 MAX_RECEIPTS = 100
 """How many may be sent at once."""
@@ -39,17 +40,17 @@ def judge(name: str, data: bytes, volumes: Iterable[Volume]) -> Judgement:
         return Judgement(name, fault=f"not a receipt (a .tlog-proof file): {why}")
     for volume in volumes:
         checked = volume.state.checked
-        if checked is not None and checked.policy is not None and checked.policy.log.name == origin:
-            return _against(name, text, volume, checked, checked.policy)
+        if checked is not None and checked.policy and verify.parse_policy(checked.policy).log.name == origin:
+            return _against(name, text, volume, checked)
     return Judgement(name, fault=f"it is of log {origin}, and no bundle of that log is open whose files hold")
 
 
-def _against(name: str, text: str, volume: Volume, checked: Checked, policy: verify.Policy) -> Judgement:
+def _against(name: str, text: str, volume: Volume, checked: Checked) -> Judgement:
     receipt = verify.parse_receipt(text)
     with Index.open(checked.path) as index:
         held = index.raw(receipt.index) if receipt.index < checked.entries else None
     try:
-        found = proved(text, policy, held, checked.witnesses)
+        found = proved(text, verify.parse_policy(checked.policy), held, map(verify.parse_vkey, checked.witnesses))
     except Unproven as error:
         return Judgement(name, None, volume, str(error))
     if found.entry.raw != held:

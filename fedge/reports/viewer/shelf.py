@@ -1,47 +1,27 @@
 """The shelf: the bundles that are open, each checked by the verifier before anything of it is shown.
 
-Checking is slow for a large log (20 s for 100,000 entries), so one thread does it, one bundle after the other, and
-pages say what is known by now. Of a checked bundle only aggregates stay in memory; entries are in its index on disk.
+Checking is slow for a large log (half a minute for 100,000 entries), so it is done in the background, one bundle after
+the other, and pages say what is known by now.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from fedge.audit import verify
-from fedge.audit.verify import Entry, Unproven, Verification, verify_run
+from fedge.audit.verify import Unproven
 from fedge.errors import ConfigError
 from fedge.reports.bundle import Bundle
-from fedge.reports.evidence import Evidence, gather
-from fedge.reports.salvage import Item, items
-from fedge.reports.viewer import index
+from fedge.reports.viewer.checking import Checked, check
 
-
-@dataclass(frozen=True)
-class Checked:
-    """What a check has found: the verdict, the evidence in entries that hold, and where the index of all entries is.
-
-    `checkpoint` is the text of the signed checkpoint, "" if the log's files do not hold. `policy` is the auditor's, or
-    the log's own; `witnesses` are all that the log ever enrolled.
-    """
-
-    verification: Verification
-    evidence: Evidence
-    entries: int
-    counts: Mapping[str, int]
-    faults: int
-    checkpoint: str
-    policy: verify.Policy | None
-    witnesses: tuple[verify.NamedKey, ...]
-    path: Path
-    at: datetime
-    seconds: float
+Check = Callable[[Bundle, Path | None, Path, datetime], Checked]
+"""`checking.check`, or the same in another process."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +57,10 @@ class Shelf:
         folder: Path,
         policies: Sequence[Path],
         clock: Callable[[], datetime],
+        check: Check = check,
     ) -> None:
-        self._folder, self._clock = folder, clock
-        self._policies = {p.log.name: (p, path) for path in policies for p in [_policy(path)]}
+        self._folder, self._clock, self._judge = folder, clock, check
+        self._policies = {_log_of(path): path for path in policies}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="verifier")
         self.volumes: dict[str, Volume] = {}
         for bundle in bundles:
@@ -90,79 +71,40 @@ class Shelf:
         """Have bundle `name` checked anew, unless it is being checked; wait for the end at most `patience` seconds."""
         volume = self.volumes[name]
         if not volume.state.busy:
-            volume.state = replace(volume.state, since=self._clock(), trouble="")
-            wait([self._worker.submit(self._check, volume)], patience)
+            wait([self._begin(volume)], patience)
 
     def check_all(self) -> list[Future[None]]:
         """Have all bundles checked; return what can be waited for."""
-        for volume in self.volumes.values():
-            volume.state = replace(volume.state, since=self._clock())
-        return [self._worker.submit(self._check, v) for v in self.volumes.values()]
+        return [self._begin(volume) for volume in self.volumes.values()]
 
     def close(self) -> None:
         """Forget checks that have not begun."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
+    def _begin(self, volume: Volume) -> Future[None]:
+        volume.state = replace(volume.state, since=self._clock(), trouble="")
+        return self._worker.submit(self._check, volume)
+
     def _check(self, volume: Volume) -> None:
         volume.checks += 1
         path = self._folder / f"{volume.name}.{volume.checks}.db"
-        old = volume.state.checked
+        old, began = volume.state.checked, self._clock()
         try:
-            volume.state = State(checked=self._checked(volume.bundle, path))
+            found = self._judge(volume.bundle, self._policies.get(_origin(volume.bundle.root)), path, began)
         except (OSError, sqlite3.Error, MemoryError) as error:
             volume.state = State(old, trouble=f"the check could not be ended: {error or type(error).__name__}")
             path.unlink(missing_ok=True)
             return
+        volume.state = State(replace(found, seconds=(self._clock() - began).total_seconds()))
         if old is not None:
             old.path.unlink(missing_ok=True)  # a request that still reads it has it open
 
-    def _checked(self, bundle: Bundle, path: Path) -> Checked:
-        began = self._clock()
-        root = bundle.root
-        given = self._policies.get(_origin(root))
-        found = verify_run(root, given[1] if given else None)
-        intact: list[Entry] = []
-        log = _log(root, found)
-        count = index.build(path, _kept(items(root, found), intact), log.tree if log else None)
-        with index.Index.open(path) as asked:
-            counts, faults = asked.counts(), asked.faults()
-        return Checked(
-            verification=replace(found, entries=()),
-            evidence=gather(intact),
-            entries=count,
-            counts=counts,
-            faults=faults,
-            checkpoint=(root / "audit" / "checkpoint").read_text(encoding="utf-8") if log else "",
-            policy=given[0] if given else log.policy if log else None,
-            witnesses=tuple(verify.parse_vkey(e.payload["witness_key"]) for e in intact if e.event == "client_enrol"),
-            path=path,
-            at=began,
-            seconds=(self._clock() - began).total_seconds(),
-        )
 
-
-def _policy(path: Path) -> verify.Policy:
+def _log_of(path: Path) -> str:
     try:
-        return verify.parse_policy(path.read_text(encoding="utf-8"))
+        return verify.parse_policy(path.read_text(encoding="utf-8")).log.name
     except (OSError, UnicodeDecodeError, Unproven) as error:
         raise ConfigError(f"--policy {path}: {error}") from error
-
-
-def _kept(stream: Iterable[Item], intact: list[Entry]) -> Iterable[Item]:
-    """Pass items on, keeping the entries that nothing speaks against."""
-    for item in stream:
-        if item.entry is not None and item.fault is None:
-            intact.append(item.entry)
-        yield item
-
-
-def _log(root: Path, found: Verification) -> verify.Log | None:
-    """Return the log's files if they hold, and hold what the verifier has seen."""
-    try:
-        log = verify.read_log(root / "audit")
-    except Unproven:
-        return None
-    return log if log.checkpoint.root.hex() == found.root else None
 
 
 def _origin(root: Path) -> str:

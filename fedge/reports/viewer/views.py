@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from fedge.audit.verify import Entry, Verification
 from fedge.reports import plots
 from fedge.reports.evidence import ClientEvidence, Evidence
-from fedge.reports.viewer.shelf import Checked
+from fedge.reports.viewer.checking import Checked
 from fedge.reports.visible import visible
 
 LINES = 8
@@ -139,43 +139,21 @@ def part(rows: Sequence[Any], page: int, size: int = 100) -> Part:
     return Part(rows[(page - 1) * size : page * size], len(rows), page, pages)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One question, and what two runs answer."""
-
-    name: str
-    a: str
-    b: str
-
-    @property
-    def differs(self) -> bool:
-        """Whether the answers are not the same."""
-        return self.a != self.b
+def beside(a: Checked, b: Checked) -> list[tuple[str, str, str]]:
+    """Return the figures of two runs: what each is, and its value in both."""
+    return [(name, first, second) for (name, first), (_, second) in zip(_figures(a), _figures(b), strict=True)]
 
 
-def compared(a: Checked, b: Checked) -> list[Compared]:
-    """Return what two runs have in common, and what not."""
-    return [Compared(name, first, second) for (name, first), (_, second) in zip(_facts(a), _facts(b), strict=True)]
-
-
-def _facts(of: Checked) -> list[tuple[str, str]]:
-    run, sums = of.evidence.run, totals(of.evidence)
-    said = run.get("privacy_statement", {})
-    budgets = {c.client: c.budget for c in of.evidence.clients}
+def _figures(of: Checked) -> list[tuple[str, str]]:
+    sums = totals(of.evidence)
     return [
-        *((n.replace("_", " "), str(run.get(n, "—"))) for n in ("task", "purpose", "strategy", "code_version")),
-        ("configuration", str(run.get("config_digest", "—"))),
-        ("packages", str(run.get("packages_digest", "—"))),
-        ("model to begin with", str(run.get("initial_model", "—"))),
-        *((n.replace("_", " "), str(said.get(n, "—"))) for n in ("unit", "accountant", "sampling", "delta")),
-        ("noise added at", str(said.get("noise_at", "—"))),
-        ("clients", ", ".join(budgets) or "—"),
-        ("budgets (epsilon)", ", ".join(f"{c} {'—' if v is None else f'{v:g}'}" for c, v in budgets.items()) or "—"),
+        ("opened", str(of.evidence.run.get("at", "—"))),
+        ("clients", str(len(of.evidence.clients))),
         ("rounds", str(len(of.evidence.rounds))),
         ("updates accepted", str(sums.updates)),
-        ("refusals", str(sums.refusals)),
+        ("orders refused", str(sums.refusals)),
         ("withdrawals", str(len(of.evidence.withdrawals))),
         ("largest epsilon spent", "—" if sums.epsilon is None else f"{sums.epsilon:.4g}"),
         ("score of the final model", f"{sums.score[0]} {sums.score[1]:.4g}" if sums.score else "—"),
-        ("entries", str(of.entries)),
+        ("entries", f"{of.entries:,}"),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedge.audit.note import sign
-from fedge.reports.viewer import shelf as shelves
+from fedge.reports.viewer import index
 from fedge.running import Result
 from tests.audit.forging import CLIENTS, Forger
 from tests.reports.test_report import Page
@@ -131,7 +131,7 @@ def test_a_check_that_cannot_be_ended_says_so_and_the_last_one_stands(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shelves.index, "build", full)
+    monkeypatch.setattr(index, "build", full)
     browser.post(f"/{finished.folder.name}/checks")
     html = browser.get(f"/{finished.folder.name}/checks").text
     assert "the check could not be ended" in html

@@ -11,6 +11,7 @@ from fedge.audit.verify import Entry, parse_policy
 from fedge.reports.proved import proved
 from fedge.reports.viewer import index
 from fedge.running import Result
+from tests.audit.forging import CLIENTS, Forger
 from tests.reports.test_report import Page
 from tests.reports.viewer.conftest import Open
 
@@ -165,9 +166,17 @@ def test_two_runs_side_by_side(opening: Open, finished: Result) -> None:
     name = finished.folder.name
     browser = opening(finished.folder, finished.folder)
     html = browser.get(f"/compare?a={name}&b={name}-2").text
-    assert "0 of" in html
-    assert "differs" not in Page(html).text.replace("answers differ", "")
+    assert "are the same in both" in html
     assert browser.get("/compare?a=x&b=y").status_code == 200
+
+
+def test_what_differs_between_two_runs_is_marked(opening: Open, finished: Result, forger: Forger) -> None:
+    forger.change(0, purpose="marketing", code_version="another 2.0")
+    forger.publish(CLIENTS)
+    text = Page(opening(finished.folder, forger.bundle).get(f"/compare?a={finished.folder.name}&b=bundle").text).text
+    assert "2 changes, 2 of them possibly a substantial modification" in text
+    assert "marketing" in text
+    assert "another 2.0" in text
 
 
 @pytest.mark.parametrize("page", ["", "/entries", "/entries/3", "/clients/hospital-1", "/rounds/1", "/checks"])
