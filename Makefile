@@ -7,7 +7,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 # CPU wheel of torch: a plain `torch` pulls gigabytes of CUDA packages.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-fast lint types bench bench-audit bench-privacy bench-consent clean install
+.PHONY: demo test test-fast lint types bench bench-audit bench-report bench-privacy bench-consent clean install
 
 install: $(VENV)/.installed
 
@@ -43,6 +43,9 @@ bench-privacy: install  ## what ledger, accountant and private training cost, an
 	$(BIN)/python -m benchmarks.privacy
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.secagg
+
+bench-report: install  ## what a report costs, up to a thousand rounds of a hundred clients
+	$(BIN)/python -m benchmarks.reports
 
 bench-consent: install  ## a million records judged at once, against the plain fold
 	$(BIN)/python -m benchmarks.consent

@@ -174,25 +174,14 @@ def _witness(name: str) -> VerifierKey:
 def long_run(of: Templates, rounds: int, clients: int) -> dict[str, float]:
     """Return what it takes to verify a run of so many rounds and clients, every signature and every chain."""
     seconds: dict[str, float] = {}
-    names = [f"client-{i:04d}" for i in range(clients)]
     with tempfile.TemporaryDirectory() as folder:
-        audit = Path(folder) / "audit"
-        log = AuditLog(SqliteJournal(Path(folder) / "log.db", "entries"), f"fedge/{of.opening.run}", key("log"))
-        with timed(seconds, "write"):
-            for entries in _story(of, log.vkey, names, rounds):
-                log.append(entries)
-        witnesses = {f"{n}-witness": _witness(f"{n}-witness") for n in names}
-        trust = Trust(log.vkey, witnesses, {w: w for w in witnesses}, majority(clients))
-        note = log.signed_checkpoint()
-        lines = tuple(_cosigned(note, name) for name in witnesses)
-        with timed(seconds, "publish"):
-            log.publish(audit, note.with_signatures(lines), trust, lambda _: None)
+        size = published_run(of, rounds, clients, Path(folder), seconds)
         with timed(seconds, "verify"):
             found = verify_run(Path(folder))
         wrong = [c for c in found.checks if c.grade == "FAILED" and c.name not in {"model", "configuration"}]
-        if wrong or found.size != log.size:
+        if wrong or found.size != size:
             raise SystemExit(f"the benchmark's own log does not hold: {wrong}")
-        shown = sum(p.stat().st_size for p in audit.rglob("*") if p.is_file())
+        shown = sum(p.stat().st_size for p in (Path(folder) / "audit").rglob("*") if p.is_file())
     return {
         "entries": found.size,
         "publish_seconds": seconds["publish"],
@@ -201,6 +190,22 @@ def long_run(of: Templates, rounds: int, clients: int) -> dict[str, float]:
         "verified_per_second": found.size / seconds["verify"],
         "published_bytes_of_an_entry": shown / found.size,
     }
+
+
+def published_run(of: Templates, rounds: int, clients: int, folder: Path, seconds: dict[str, float]) -> int:
+    """Write and publish the log of a run of so many rounds and clients below `folder`; return its size."""
+    names = [f"client-{i:04d}" for i in range(clients)]
+    log = AuditLog(SqliteJournal(folder / "log.db", "entries"), f"fedge/{of.opening.run}", key("log"))
+    with timed(seconds, "write"):
+        for entries in _story(of, log.vkey, names, rounds):
+            log.append(entries)
+    witnesses = {f"{n}-witness": _witness(f"{n}-witness") for n in names}
+    trust = Trust(log.vkey, witnesses, {w: w for w in witnesses}, majority(clients))
+    note = log.signed_checkpoint()
+    lines = tuple(_cosigned(note, name) for name in witnesses)
+    with timed(seconds, "publish"):
+        log.publish(folder / "audit", note.with_signatures(lines), trust, lambda _: None)
+    return log.size
 
 
 def _story(of: Templates, vkey: VerifierKey, names: Sequence[str], rounds: int) -> Iterator[list[bytes]]:

@@ -73,7 +73,7 @@ def _privacy(say: Say) -> list[dict[str, str]]:
 def _hashes(digest: str | None) -> dict[str, Any]:
     if digest is None:
         return {}
-    return {"hashes": [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}]}
+    return {"hashes": [{"alg": "SHA-256", "content": visible(digest.removeprefix("sha256:"))}]}
 
 
 def _data(say: Say) -> list[dict[str, Any]]:
@@ -103,6 +103,6 @@ def _software(say: Say) -> list[dict[str, Any]]:
             "bom-ref": "training-code",
             "name": "fedge",
             "version": visible(str(run["code_version"]["value"])),
-            "properties": [{"name": "fedge:packages_digest", "value": str(packages)}],
+            "properties": [{"name": "fedge:packages_digest", "value": visible(str(packages))}],
         }
     ]

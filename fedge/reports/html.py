@@ -15,6 +15,7 @@ from markupsafe import Markup
 from fedge.reports.document import Document
 from fedge.reports.document.blocks import Cell, Text
 from fedge.reports.references import parse_refs
+from fedge.reports.visible import shown
 from fedge.reports.words import Words, words
 
 SPELLED = 3
@@ -49,6 +50,7 @@ def page(template: str, **values: Any) -> str:
         loader=PackageLoader("fedge.reports"),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
+        finalize=shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

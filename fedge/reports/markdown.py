@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from fedge.reports.document.blocks import Block, Bullets, Facts, Heading, Para, Table, Text, Tiles, Verdict
+from fedge.reports.document.blocks import Block, Bullets, Cell, Facts, Heading, Para, Table, Text, Tiles, Verdict
+from fedge.reports.visible import visible
 
+CODE = re.compile(r"[\w:.…+/=-]+")
+"""What may stand as code: a digest, a key. Anything else could end the code, or the cell of a table."""
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
 
 
@@ -17,7 +20,7 @@ def markdown(blocks: Iterable[Block]) -> str:
 
 def escaped(text: str) -> str:
     """Return `text` with everything escaped that Markdown or HTML would take for its own."""
-    return SPECIAL.sub(r"\\\1", text).replace("\n", " ")
+    return SPECIAL.sub(r"\\\1", visible(text)).replace("\n", " ")
 
 
 def _lines(block: Block) -> Iterator[str]:
@@ -47,10 +50,14 @@ def _table(block: Table) -> Iterator[str]:
     yield from (f"| {' | '.join(map(_text, row))} |" for row in block.rows)
 
 
+def _word(cell: Cell) -> str:
+    return f"`{cell.text}`" if cell.code and CODE.fullmatch(cell.text) else escaped(cell.text)
+
+
 def _text(cells: Text) -> str:
     parts = []
     for cell in cells:
         parts += [f"**{cell.grade}**"] if cell.grade else []
-        parts += [f"`{cell.text.replace('`', '')}`" if cell.code else escaped(cell.text)] if cell.text else []
-        parts += [f"[{cell.entries}]".replace("[", "\\[").replace("]", "\\]")] if cell.entries else []
+        parts += [_word(cell)] if cell.text else []
+        parts += [escaped(f"[{cell.entries}]")] if cell.entries else []
     return " ".join(parts).strip()

@@ -18,6 +18,7 @@ from fedge.reports import plots
 from fedge.reports.document import Document
 from fedge.reports.document.blocks import Block, Cell, Plot, Table, Text
 from fedge.reports.references import parse_refs
+from fedge.reports.visible import shown
 from fedge.reports.words import Words
 
 SPELLED = 3
@@ -52,7 +53,7 @@ def typst_version() -> str | None:
 def _plain(document: Document) -> dict[str, Any]:
     blocks = [_block(b, document.words) for b in document.blocks if not (isinstance(b, Table) and b.folded)]
     return {
-        "title": document.title,
+        "title": shown(document.title),
         "language": document.words.language,
         "digest": document.digest,
         "blocks": blocks,
@@ -60,7 +61,7 @@ def _plain(document: Document) -> dict[str, Any]:
 
 
 def _block(block: Block, say: Words) -> dict[str, Any]:
-    members = {name: getattr(block, name) for name in block.__dataclass_fields__}
+    members = {name: shown(getattr(block, name)) for name in block.__dataclass_fields__}
     if isinstance(block, Plot):
         return members | {"svg": plots.standalone(block.svg) or ""}
     if isinstance(block, Table):
@@ -75,7 +76,7 @@ def _value(value: Any, say: Words) -> Any:
         return _cell(value, say)
     if isinstance(value, list | tuple):
         return [_value(v, say) for v in value]
-    return value
+    return shown(value)
 
 
 def _cells(text: Text, say: Words) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escape_html
+
+from fedge.reports.visible import visible
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
@@ -208,6 +210,11 @@ def _svg(title: str, summary: str, body: str, height: float, key: str = "") -> s
         f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(title, quote=True)}"><desc>{escape(summary)}</desc>{body}</svg>{key}</figure>'
     )
+
+
+def escape(text: str, *, quote: bool = True) -> str:
+    """Return `text` as it can stand in a drawing: visible, and no markup; XML knows no control characters."""
+    return escape_html(visible(text), quote=quote)
 
 
 def _nothing(title: str) -> str:

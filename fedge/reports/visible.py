@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: control, format, surrogate, private use, unassigned, line and paragraph separator."""
@@ -34,6 +35,11 @@ def visible(text: str) -> str:
         elif marks <= MARKS:
             shown.append(character)
     return "".join(shown)
+
+
+def shown(value: Any) -> Any:
+    """Return `value` as a template shows it: a text is `visible`; markup stays, for it was made of such."""
+    return visible(value) if type(value) is str else value
 
 
 def csv_cell(value: object) -> str:

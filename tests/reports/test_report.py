@@ -2,7 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -36,13 +36,16 @@ class Page(HTMLParser):
         self.text += data
 
 
-def poisoned(value: Any, keep: frozenset[str] = frozenset()) -> Any:
+Word = Callable[[str], str]
+
+
+def poisoned(value: Any, keep: frozenset[str] = frozenset(), word: Word = lambda _key: HOSTILE, key: str = "") -> Any:
     """Return `value` with every free text replaced by something hostile; what the page computes with stays."""
     if isinstance(value, Mapping):
-        return {k: v if k in keep else poisoned(v, keep) for k, v in value.items()}
+        return {k: v if k in keep else poisoned(v, keep, word, k) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [poisoned(v, keep) for v in value]
-    return HOSTILE if isinstance(value, str) else value
+        return [poisoned(v, keep, word, key) for v in value]
+    return word(key) if isinstance(value, str) else value
 
 
 COMPUTED = frozenset(
@@ -51,10 +54,12 @@ COMPUTED = frozenset(
 )  # fmt: skip
 
 
-def hostile(verification: Verification) -> Verification:
-    entries = tuple(replace(e, payload=poisoned(e.payload, COMPUTED), signer=HOSTILE) for e in verification.entries)
-    checks = tuple(replace(c, text=HOSTILE, name=HOSTILE) for c in verification.checks)
-    return replace(verification, entries=entries, checks=checks, root=HOSTILE, cosigned_by=(HOSTILE,))
+def hostile(verification: Verification, word: Word = lambda _key: HOSTILE) -> Verification:
+    entries = tuple(
+        replace(e, payload=poisoned(e.payload, COMPUTED, word), signer=word("client")) for e in verification.entries
+    )
+    checks = tuple(replace(c, text=word("text"), name=word("name")) for c in verification.checks)
+    return replace(verification, entries=entries, checks=checks, root=word("root"), cosigned_by=(word("organisation"),))
 
 
 def page_of(verification: Verification) -> str:

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from fedge.audit.verify import Verification
 from fedge.reports.salvage import UNREADABLE
 from fedge.reports.viewer.index import Row
-from fedge.reports.viewer.readable import shown
+from fedge.reports.visible import shown
 from fedge.reports.words import REASONS
 
 ICON = (
