@@ -65,8 +65,8 @@ def show(path: FolderArgument, output: FormatOption = Format.text) -> None:
 
 
 @app.command(
-    epilog="Examples:  fedge budget forecast runs/RUN   |   "
-    "fedge budget forecast CLIENT --sample-rate 0.1 --noise-multiplier 2 --steps 20"
+    epilog="Examples:\n\n  fedge budget forecast runs/RUN\n\n"
+    "  fedge budget forecast CLIENT --sample-rate 0.1 --noise-multiplier 2 --steps 20"
 )
 def forecast(
     path: FolderArgument,

@@ -29,7 +29,7 @@ class Lazy:
         target = getattr(import_module(self.module), self.attribute)
         if not isinstance(target, typer.Typer):
             function, target = target, typer.Typer(add_completion=False, rich_markup_mode="rich")
-            target.command(name, epilog=self.epilog, context_settings=SETTINGS)(function)
+            target.command(name, epilog=one_a_line(self.epilog), context_settings=SETTINGS)(function)
         command = get_command(target)
         command.name = name
         return command
@@ -37,6 +37,11 @@ class Lazy:
     def line(self, name: str) -> click.Command:
         """Return what the list of commands needs to know of this one, without loading it."""
         return click.Command(name, help=self.summary)
+
+
+def one_a_line(epilog: str | None) -> str | None:
+    """Return `epilog` as Typer prints it line by line: it joins lines that no empty one parts."""
+    return epilog and "\n\n".join(line for line in epilog.splitlines() if line.strip())
 
 
 def group(commands: Mapping[str, Lazy]) -> type[TyperGroup]:
