@@ -39,6 +39,8 @@ KEEPERS: Mapping[str, tuple[str, ...]] = {
     "omegaconf": ("compose",),
     "torch": ("learning", "edge", "redteam", "tracking"),
     "psycopg": ("postgres",),
+    "starlette": ("reports.viewer",),
+    "uvicorn": ("cli.report.serve",),
     "opacus": ("learning.checks", "learning.clipping", "privacy.accountant"),
 }
 """Outside library -> the only rooms or files that may know it (tracking: torch's TensorBoard writer, if asked for)."""

@@ -9,8 +9,10 @@ from fedge.cli.lazy import Lazy, group
 SERVE_EXAMPLES = """Examples:
 
   fedge report serve runs/RUN
+
   fedge report serve runs pack.zip --policy policy.txt
-  fedge report serve runs --port 0
+
+  fedge report serve runs --port 0  (on any free port)
 """
 BUILD_EXAMPLES = """Examples:
 

@@ -95,7 +95,9 @@ def number(value: float | str | None, digits: int = 4) -> str:
 def told(row: Row) -> str:
     """Return what a list of entries says of one, in words."""
     said = row.said
-    codes = [said[k] for k in ("work", "outcome", "scope", "kind", "organisation") if said.get(k)]
+    codes = [said[k] for k in ("work", "outcome", "scope", "kind") if said.get(k)]
+    if "organisation" in said:
+        codes.append(f"of organisation {said['organisation']}")
     if "accepted" in said:
         codes.append(f"{said['accepted']} accepted")
     if said.get("void"):

@@ -147,7 +147,7 @@ def beside(a: Checked, b: Checked) -> list[tuple[str, str, str]]:
 def _figures(of: Checked) -> list[tuple[str, str]]:
     sums = totals(of.evidence)
     return [
-        ("opened", str(of.evidence.run.get("at", "—"))),
+        ("opened", str(of.evidence.run.get("at", "—"))[:19].replace("T", " ")),
         ("clients", str(len(of.evidence.clients))),
         ("rounds", str(len(of.evidence.rounds))),
         ("updates accepted", str(sums.updates)),
