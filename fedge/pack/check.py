@@ -48,9 +48,13 @@ class Checked:
         return not any(c.grade == "FAILED" for c in self.checks)
 
 
-def check(folder: Path, bundles: Sequence[Bundle], policy: Path | None = None, only: str | None = None) -> Checked:
+def check(
+    folder: Path, bundles: Sequence[Bundle], maker: str, policy: Path | None = None, only: str | None = None
+) -> Checked:
     """Return what holds of the pack in `folder` against the logs in `bundles`; of its file `only`, if that is given.
 
+    `maker` is who makes the report again, e.g. `fedge 0.1.0`: of a form that another version made, whose words may be
+    others, the signed digest is compared; every figure is compared all the same.
     The figures are compared as the report's maker judged the log; `policy`, which reached whoever checks by another
     way, judges it once more. Raises ParseError if `report.json` is no report at all, StorageError if a log is not
     there.
@@ -64,7 +68,7 @@ def check(folder: Path, bundles: Sequence[Bundle], policy: Path | None = None, o
     truth = Forms(runs, report(runs, _request(stated)))
     count, resolved = _references(stated, runs)
     manifest, signature = _signature(folder, stated)
-    checks += [_figures(stated, truth.plain), resolved, signature, *_files(folder, truth, manifest, only)]
+    checks += [_figures(stated, truth.plain), resolved, signature, *_files(folder, truth, manifest, only, maker)]
     return Checked(tuple(checks), count)
 
 
@@ -197,7 +201,7 @@ def _signature(folder: Path, stated: Mapping[str, Any]) -> tuple[Manifest | None
     return manifest, Check("signature", "PROVEN", f"signed by the server that the log names, {signer['key']}")
 
 
-def _files(folder: Path, made: Forms, manifest: Manifest | None, only: str | None) -> Iterator[Check]:
+def _files(folder: Path, made: Forms, manifest: Manifest | None, only: str | None, maker: str) -> Iterator[Check]:
     """Yield, of each form that is there, whether it is what the report makes; the report itself was compared before."""
     if manifest is not None and manifest.report != made.digest:
         yield Check(MANIFEST, "FAILED", "it is about another report.json")
@@ -210,7 +214,7 @@ def _files(folder: Path, made: Forms, manifest: Manifest | None, only: str | Non
         if name == REPORT or (only is not None and name != only):
             continue
         if path.is_file():
-            yield _file(path, pieces, manifest)
+            yield _file(path, pieces, manifest, same_maker=made.plain["made_by"] == maker)
         elif manifest is not None and name in manifest.files:
             yield Check(name, "MISSING", "the manifest names it, and it is not here")
     if only in {None, ZIP} and (folder / ZIP).is_file():
@@ -230,7 +234,7 @@ def _zipped(folder: Path) -> Check:
     return Check(ZIP, "PROVEN", "its report is the one beside it; check its logs with: fedge report check pack.zip")
 
 
-def _file(path: Path, pieces: Callable[[], Any], manifest: Manifest | None) -> Check:
+def _file(path: Path, pieces: Callable[[], Any], manifest: Manifest | None, *, same_maker: bool) -> Check:
     name, data = path.name, path.read_bytes()
     listed = manifest.files.get(name) if manifest else None
     if listed is not None and digest(data) != listed:
@@ -242,7 +246,8 @@ def _file(path: Path, pieces: Callable[[], Any], manifest: Manifest | None) -> C
         return Check(name, "MISSING", f"it cannot be made again here ({error}); {compared}")
     if data == true:
         return Check(name, "PROVEN", "it is what the report makes")
-    if listed is not None and (name == "verify.py" or (name == PDF and _maker(data) != _maker(true))):
+    another = not same_maker or name == "verify.py" or (name == PDF and _maker(data) != _maker(true))
+    if listed is not None and another:
         return Check(name, "ATTESTED", "another version of its maker wrote it; its digest is the one in the manifest")
     return Check(name, "FAILED", _how(name, data, pieces))
 

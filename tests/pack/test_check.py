@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fedge.encoding import canonical, parse
 from fedge.pack.check import check
+from fedge.pack.forms import Forms
 from fedge.pack.manifest import MANIFEST
 from fedge.reports.bundle import Bundle
 from fedge.signing import PrivateKey, save_private
@@ -54,6 +55,25 @@ def test_the_zip_holds_by_itself_in_another_place(built: Path, tmp_path: Path) -
     code, said = call("report", "check", tmp_path / "sent.zip", "--policy", built / "audit" / "policy.txt")
     assert code == 0, said
     assert "by your policy" in said
+
+
+def test_a_folder_in_another_place_is_checked_against_the_logs_in_its_zip(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "report", tmp_path / "sent")
+    code, said = call("report", "check", tmp_path / "sent")
+    assert code == 0, said
+
+
+def test_other_words_of_another_version_are_no_forgery_but_other_numbers_are(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later fedge may say the same in other words: then the signed digest speaks, and the figures are compared."""
+    page = packed / "report" / "report.html"
+    monkeypatch.setattr(Forms, "parts", lambda forms: {"report.html": lambda: [b"in other words"]})
+    assert grades(checked(packed))["report.html"] == "FAILED"
+    monkeypatch.setattr("fedge.cli.report.check.MADE_BY", "fedge 99.0")
+    assert grades(checked(packed))["report.html"] == "ATTESTED"
+    page.write_text(page.read_text(encoding="utf-8").replace("0.9", "0.8", 1), encoding="utf-8")
+    assert grades(checked(packed))["report.html"] == "FAILED"
 
 
 # ---- one number, in each form ---------------------------------------------------------------------------------------
@@ -99,7 +119,7 @@ def test_any_edited_figure_of_the_json_is_named(built: Path, data: st.DataObject
     folder = built.parent / "json-edited"
     folder.mkdir(exist_ok=True)
     (folder / "report.json").write_bytes(canonical(report))
-    found = check(folder, [Bundle(built)])
+    found = check(folder, [Bundle(built)], "fedge 0.1.0")
     assert not found.holds
     failed = {c.name: c.text for c in found.checks if c.grade == "FAILED"}
     assert "report.json" in failed

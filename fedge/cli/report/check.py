@@ -12,10 +12,10 @@ from rich.markup import escape
 
 from fedge.cli.audit import STYLE
 from fedge.cli.output import Format, FormatOption, console, print_json
-from fedge.cli.report.reading import FOLDER, bundles_of
+from fedge.cli.report.reading import FOLDER, MADE_BY, bundles_of
 from fedge.errors import AuditError, StorageError
 from fedge.pack import check as checks
-from fedge.pack.forms import REPORT
+from fedge.pack.forms import REPORT, ZIP
 from fedge.reports.bundle import RUNS, Bundle, opened
 
 
@@ -30,7 +30,7 @@ def check_command(
     The report is made again from the log, and compared figure by figure; then each file, byte by byte.
     """
     with _opened(pack, run or []) as (folder, bundles, only):
-        found = checks.check(folder, bundles, policy, only)
+        found = checks.check(folder, bundles, MADE_BY, policy, only)
     if output is Format.json:
         plain = [{"name": c.name, "grade": c.grade, "text": c.text} for c in found.checks]
         print_json({"holds": found.holds, "references": found.references, "checks": plain})
@@ -59,10 +59,9 @@ def _opened(pack: Path, runs: Sequence[Path]) -> Iterator[tuple[Path, list[Bundl
 
 
 def _near(folder: Path, runs: Sequence[Path]) -> list[Path]:
-    """Return where the logs of a pack's folder lie if none was named: in it, or around it."""
+    """Return where the logs of a pack's folder lie if none was named: in it, around it, or in its ZIP."""
     if runs:
         return []
-    if (folder / RUNS).is_dir():
-        return [folder]
     around = folder.resolve().parent
-    return [around] if (around / "audit").is_dir() else []
+    places = ((folder / RUNS, folder), (around / "audit", around), (folder / ZIP, folder / ZIP))
+    return next(([place] for mark, place in places if mark.exists()), [])
