@@ -7,8 +7,9 @@ import secrets
 import socket
 import tempfile
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -17,6 +18,11 @@ from fedge.cli.output import console
 from fedge.encoding import utc_now
 from fedge.errors import ConfigError
 from fedge.reports.bundle import opened
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from fedge.reports.viewer.shelf import Volume
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 PORT = 8733
@@ -67,7 +73,8 @@ def serve_command(
         shelf = Shelf(found, folder, policy or [], utc_now, lambda *asked: apart(check, *asked))
         stack.callback(apart.close)
         stack.callback(shelf.close)  # first: no further check begins
-        shelf.check_all()
+        for volume, checking in zip(shelf.volumes.values(), shelf.check_all(), strict=True):
+            checking.add_done_callback(partial(_tell_checked, volume))
         _tell(host, port, token, len(found))
         server = uvicorn.Server(
             uvicorn.Config(
@@ -91,6 +98,20 @@ def _tell(host: str, port: int, token: str, count: int) -> None:
     console.print(f"{count} bundles are being checked. Open this link, which signs you in, and keep it to yourself:")
     console.print(f"http://{shown}:{port}/signin?token={token}", soft_wrap=True, markup=False)
     console.print("Ctrl-C ends it.", style="dim")
+
+
+def _tell_checked(volume: Volume, checking: Future[None]) -> None:
+    """Say what the check of a bundle has found."""
+    checked, name = volume.state.checked, escape(volume.name)
+    if checking.cancelled():
+        return
+    if checked is None:
+        said = f"[bold red]not checked[/]  {name}: {escape(volume.state.trouble)}"
+    elif checked.verification.holds:
+        said = f"[green]holds[/]  {name}, {checked.entries:,} entries"
+    else:
+        said = f"[bold red]does not hold[/]  {name}: {escape(checked.verification.failures)}"
+    console.print(said, soft_wrap=True)
 
 
 def _names(host: str, port: int, more: list[str]) -> frozenset[str]:

@@ -215,7 +215,15 @@ def _entry(request: Request, volume: Volume, checked: Checked) -> Response:
             raise HTTPException(404)
         found = entry_view(index, row, checked)
     receipt = receipt_text(volume.bundle.root, row) is not None
-    return page("entry", volume=volume, checked=checked, row=row, found=found, receipt=receipt)
+    return page(
+        "entry",
+        volume=volume,
+        checked=checked,
+        row=row,
+        found=found,
+        receipt=receipt,
+        against=views.against(checked, row.number),
+    )
 
 
 def _proof(request: Request, volume: Volume, checked: Checked) -> Response:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from fedge.audit import verify
 from fedge.audit.verify import Unproven
 from fedge.reports.proved import Proved, proved
+from fedge.reports.viewer import tree
 from fedge.reports.viewer.checking import Checked
 from fedge.reports.viewer.index import Index
 from fedge.reports.viewer.shelf import Volume
@@ -28,6 +31,15 @@ class Judgement:
     proved: Proved | None = None
     volume: Volume | None = None
     fault: str = ""
+
+    @property
+    def drawing(self) -> Markup | None:
+        """The proof as a tree, if it leads to its checkpoint's root."""
+        if self.proved is None:
+            return None
+        receipt, leaf = self.proved.receipt, verify.leaf_hash(self.proved.entry.raw)
+        steps = tree.climb(receipt.index, receipt.checkpoint.size, leaf, receipt.proof)
+        return tree.draw(tree.Node((receipt.index, receipt.index + 1), leaf), steps, receipt.checkpoint.root)
 
 
 def judge(name: str, data: bytes, volumes: Iterable[Volume]) -> Judgement:

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from fedge.audit.verify import Entry, Verification
+from fedge.audit.verify import Check, Entry, Verification
 from fedge.reports import plots
 from fedge.reports.evidence import ClientEvidence, Evidence
 from fedge.reports.viewer.checking import Checked
@@ -55,9 +55,14 @@ def linked(text: str, run: str) -> Markup:
     return Markup(re.sub(r"\bentry (\d{1,15})\b", rf'<a href="/{escape(run)}/entries/\1">entry \1</a>', safe))
 
 
-def failures(checked: Checked) -> list[Any]:
+def failures(checked: Checked) -> list[Check]:
     """Return the checks that failed."""
     return [c for c in checked.verification.checks if c.grade == "FAILED"]
+
+
+def against(checked: Checked, number: int) -> list[Check]:
+    """Return the checks that failed at entry `number`."""
+    return [c for c in failures(checked) if re.search(rf"\bentry {number}\b", c.text)]
 
 
 @dataclass(frozen=True)

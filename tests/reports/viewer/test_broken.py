@@ -120,7 +120,10 @@ def test_a_liar_with_the_keys_is_found_by_the_receipts_and_every_entry_is_named(
     forger.publish(CLIENTS)
     html = opening(forger.bundle).get(BUNDLE).text
     assert "The log does not hold" in html
-    assert re.search(rf'<b>data use:</b> <a href="{BUNDLE}/entries/\d+">entry \d+</a>', html)
+    named = re.search(rf'<b>data use:</b> <a href="{BUNDLE}/entries/(\d+)">entry \d+</a>', html)
+    assert named is not None
+    assert int(named[1]) == number
+    assert "Data use failed here:" in opening(forger.bundle).get(f"{BUNDLE}/entries/{number}").text
 
 
 def test_a_check_that_cannot_be_ended_says_so_and_the_last_one_stands(

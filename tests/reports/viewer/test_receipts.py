@@ -35,6 +35,7 @@ def test_the_bundles_own_receipt_of_an_entry_has_a_page(browser: TestClient, fin
         answer = browser.get(f"{home}/entries/{entry.index}/receipt")
         assert answer.status_code == (200 if entry.by_client else 404)
         assert ("It holds." in answer.text) == entry.by_client
+        assert ("Proof of inclusion as a tree" in answer.text) == entry.by_client
 
 
 def test_a_receipt_of_an_entry_that_was_cut_off_is_evidence_against_the_log(
