@@ -1,4 +1,4 @@
-"""`fedge report serve` as a user runs it: the link it prints signs in, Ctrl-C ends it, nothing of it is left."""
+"""`fedge report serve` as a user runs it: the link it prints signs in, a signal ends it, nothing of it is left."""
 
 import os
 import re
@@ -38,7 +38,8 @@ def serving(*arguments: str | Path, folder: Path) -> Iterator[tuple[subprocess.P
         process.stdout.close()
 
 
-def test_the_link_signs_in_and_ctrl_c_ends_it(finished: Result, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_link_signs_in_and_a_signal_ends_it(finished: Result, tmp_path: Path, ending: signal.Signals) -> None:
     with serving(finished.folder, "--port", "0", folder=tmp_path) as (process, link):
         with httpx.Client(follow_redirects=True) as browser:
             front = browser.get(link)
@@ -48,7 +49,7 @@ def test_the_link_signs_in_and_ctrl_c_ends_it(finished: Result, tmp_path: Path) 
                 front = browser.get("/".join(link.split("/")[:3]) + "/")
             assert "The log holds" in front.text
         assert httpx.get("/".join(link.split("/")[:3])).status_code == 401
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         assert process.wait(20) == 0
         assert not list(tmp_path.iterdir()), "the index is gone"
 

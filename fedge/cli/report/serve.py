@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+import signal
 import socket
 import tempfile
 from contextlib import ExitStack, closing, suppress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fedge.reports.viewer.shelf import Volume
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
+EVERYWHERE = ("0.0.0.0", "::", "")
 PORT = 8733
 EXPOSED = (
     "[bold yellow]Everybody who reaches {host} over the network can ask this server, and the connection is not "
@@ -75,7 +77,7 @@ def serve_command(
         stack.callback(shelf.close)  # first: no further check begins
         for volume, checking in zip(shelf.volumes.values(), shelf.check_all(), strict=True):
             checking.add_done_callback(partial(_tell_checked, volume))
-        _tell(host, port, token, len(found))
+        _tell(host, name[0] if name and host in EVERYWHERE else host, port, token, len(found))
         server = uvicorn.Server(
             uvicorn.Config(
                 viewer(shelf, gate),
@@ -87,15 +89,18 @@ def serve_command(
                 timeout_graceful_shutdown=2,
             )
         )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it would leave the index behind
         stack.enter_context(suppress(KeyboardInterrupt))  # how this command is ended
         server.run(sockets=[listening])
 
 
-def _tell(host: str, port: int, token: str, count: int) -> None:
+def _tell(host: str, name: str, port: int, token: str, count: int) -> None:
+    """Print the link, and before it what listening on `host` means if it is not a loopback address."""
     if not _loopback(host):
-        console.print(EXPOSED.format(host=escape(host), port=port), soft_wrap=True)
-    shown = f"[{host}]" if ":" in host else host
-    console.print(f"{count} bundles are being checked. Open this link, which signs you in, and keep it to yourself:")
+        console.print(EXPOSED.format(host=escape(name), port=port), soft_wrap=True)
+    what = "1 bundle is" if count == 1 else f"{count} bundles are"
+    console.print(f"{what} being checked. Open this link, which signs you in, and keep it to yourself:", soft_wrap=True)
+    shown = f"[{name}]" if ":" in name else name
     console.print(f"http://{shown}:{port}/signin?token={token}", soft_wrap=True, markup=False)
     console.print("Ctrl-C ends it.", style="dim")
 
@@ -117,7 +122,7 @@ def _tell_checked(volume: Volume, checking: Future[None]) -> None:
 def _names(host: str, port: int, more: list[str]) -> frozenset[str]:
     """Return what a browser may call this server."""
     own = LOCAL if _loopback(host) else (f"[{host}]" if ":" in host else host,)
-    if host in {"0.0.0.0", "::", ""} and not more:
+    if host in EVERYWHERE and not more:
         raise ConfigError(f"--host {host} listens everywhere; say with --name how browsers call this machine")
     ports = (f":{port}", "") if port == 80 else (f":{port}",)  # browsers leave out the usual one
     return frozenset(f"{n.lower()}{p}" for n in (*own, *more) for p in ports)

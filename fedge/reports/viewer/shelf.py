@@ -96,8 +96,8 @@ class Shelf:
             path.unlink(missing_ok=True)
             return
         volume.state = State(replace(found, seconds=(self._clock() - began).total_seconds()))
-        if old is not None:
-            old.path.unlink(missing_ok=True)  # a request that still reads it has it open
+        # The index of the check before may be about to be opened by a request; the one before that no longer is.
+        (self._folder / f"{volume.name}.{volume.checks - 2}.db").unlink(missing_ok=True)
 
 
 def _log_of(path: Path) -> str:
