@@ -23,13 +23,15 @@ _COUNT = struct.Struct("<Q")
 
 
 class Bell:
-    """The bell of the database file `path`, in a file of eight bytes beside it. Raises OSError if it cannot be made."""
+    """The bell of the database file `path`, in a small file beside it. Raises OSError if it cannot be made."""
 
     def __init__(self, path: Path) -> None:
         mode = path.stat().st_mode & 0o777  # who may write to the database may strike, and nobody else
         descriptor = os.open(path.with_name(path.name + "-bell"), os.O_RDWR | os.O_CREAT, mode)
         try:
-            os.ftruncate(descriptor, _COUNT.size)  # a new one is zeros; one that is there stays as it is
+            # A byte behind the count gives a new file its block, on a full disk an error here instead of a SIGBUS at the
+            # first stroke; and it leaves the count of a file alone that somebody else is just making.
+            os.pwrite(descriptor, b"\0", _COUNT.size)
             self._memory = mmap.mmap(descriptor, _COUNT.size)
         finally:
             os.close(descriptor)
