@@ -29,8 +29,8 @@ class Bell:
         mode = path.stat().st_mode & 0o777  # who may write to the database may strike, and nobody else
         descriptor = os.open(path.with_name(path.name + "-bell"), os.O_RDWR | os.O_CREAT, mode)
         try:
-            # A byte behind the count gives a new file its block, on a full disk an error here instead of a SIGBUS at the
-            # first stroke; and it leaves the count of a file alone that somebody else is just making.
+            # A byte behind the count gives a new file its block: on a full disk that is an error here, and no SIGBUS at
+            # the first stroke. And it leaves alone the count of a file that somebody else is just making.
             os.pwrite(descriptor, b"\0", _COUNT.size)
             self._memory = mmap.mmap(descriptor, _COUNT.size)
         finally:
