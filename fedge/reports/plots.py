@@ -71,7 +71,8 @@ def timeline(lanes: Mapping[str, Sequence[float]], title: str, x_label: str) -> 
     moments = [x for lane in lanes.values() for x in lane]
     if not moments:
         return _nothing(title)
-    left, height, (low, high) = 190, 22 * len(lanes) + 44, _span(moments, pad=0)
+    left, height = min(260, 24 + 7 * max(map(len, lanes))), 22 * len(lanes) + 44
+    low, high = _span(moments, pad=0)
     across = (WIDTH - left - RIGHT) / (high - low)
     body, floor = [], 22 * len(lanes) + 6
     for tick in _ticks(low, high):

@@ -44,7 +44,10 @@ def shown(value: Any) -> Any:
 
 def csv_cell(value: object) -> str:
     """Return `value` as the text of a CSV cell that no spreadsheet takes for a formula; a plain number stays one."""
-    text = visible("" if value is None else str(value))
+    text = "" if value is None else str(value)
+    if text[:1].isalnum() and text.isascii() and text.isprintable():  # almost all of them
+        return text
+    text = visible(text)
     if text.lstrip().startswith(FORMULA) and not NUMBER.fullmatch(text):
         return f"'{text}"
     return text

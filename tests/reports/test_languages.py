@@ -72,3 +72,4 @@ def test_each_date_of_the_law_has_a_source() -> None:
     assert re.fullmatch(r"\d{4}-\d\d", law()["as_of"])
     for rule in law()["rule"]:
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", rule["from"]) and "Regulation (EU)" in rule["source"]
+        assert ("law", rule["what"]) in keys("en")

@@ -78,7 +78,7 @@ def resources(say: Say) -> Iterator[Block]:
 def ending(say: Say) -> Iterator[Block]:
     """Yield what is the same for all runs: dates of the law, how to check, what words mean."""
     found = law()
-    rules = [[(Cell(r["what"]),), (Cell(r["from"]),), (Cell(r["source"]),)] for r in found["rule"]]
+    rules = [[(Cell(say.words.of("law", r["what"])),), (Cell(r["from"]),), (Cell(r["source"]),)] for r in found["rule"]]
     yield Heading(2, say("law.title"), "law")
     yield Para(say.line("law.lead", as_of=found["as_of"]))
     yield Table("", [say(f"head.{n}") for n in ("rule", "applies", "basis")], rules)
