@@ -15,7 +15,7 @@ from html import escape as escape_html
 from fedge.reports.visible import visible
 
 WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 20, 12, 40
 PALETTE = 8
 WIDEST = 72
 """A bar is no wider, however few there are."""

@@ -13,23 +13,25 @@ from markupsafe import Markup
 
 from fedge.audit.merkle import Range, node_hash, siblings
 
-WIDTH, STEP, BOX, TALL = 456, 84, 140, 44
+WIDTH, STEP, BOX, TALL = 468, 84, 150, 44
 """Of the drawing: its width, the height of a step, the width and height of a box."""
 MIDDLE = WIDTH / 2
+FITS = 18
+"""Characters that a box is wide enough for; more are drawn closer together."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A subtree: which entries it holds, and its hash."""
+    """A subtree: which entries it holds (first, one after the last), and its hash."""
 
     entries: Range
     hash: bytes
 
     @property
     def label(self) -> str:
-        """Which entries it holds, in words."""
+        """Which entries it holds."""
         first, stop = self.entries
-        return f"entry {first}" if stop - first == 1 else f"entries {first:,}–{stop - 1:,}"
+        return f"entry {first:,}" if stop - first == 1 else f"{first:,} – {stop - 1:,}"
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,11 @@ def _step(number: int, step: Step, below: Node) -> list[str]:
 
 
 def _box(x: float, y: float, node: Node, kind: str, note: str) -> str:
+    said = f"root, {node.label}" if kind == "root" else node.label
+    closer = f' textLength="{BOX - 12}" lengthAdjust="spacingAndGlyphs"' if len(said) > FITS else ""
     return (
-        f'<g class="{kind}"><title>{node.label}: {node.hash.hex()} ({note})</title>'
+        f'<g class="{kind}"><title>{node.label} ({note}): {node.hash.hex()}</title>'
         f'<rect x="{x - BOX / 2}" y="{y + 1}" width="{BOX}" height="{TALL}" rx="6"/>'
-        f'<text x="{x}" y="{y + 19}" text-anchor="middle">{"root, " if kind == "root" else ""}{node.label}</text>'
+        f'<text x="{x}" y="{y + 19}" text-anchor="middle"{closer}>{said}</text>'
         f'<text x="{x}" y="{y + 35}" text-anchor="middle" class="hash">{node.hash.hex()[:14]}…</text></g>'
     )
