@@ -3,8 +3,9 @@
     client   keys, shares sealed for every peer, the vector put on the grid, masked with every peer, packed
     server   secrets regained from shares, masks taken off the sum; 0, 10 and 30 % of the clients gone after sharing
 
-Every client is everybody's neighbour in both. Flower's masks come from np.random.RandomState, seeded with the secret
-folded to 32 bits: whoever tries 2**32 seeds has every mask. Time is one core's, bytes are what one client sends.
+Every client is everybody's neighbour in both; large sessions with chosen neighbours stand in a table of their own.
+Flower's masks come from np.random.RandomState, seeded with the secret folded to 32 bits: whoever tries 2**32 seeds has
+every mask. Time is one core's, bytes are what one client sends.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from flwr.supercore.primitives.asymmetric import generate_key_pairs, private_key
 from numpy.typing import NDArray
 
 from fedge.encoding import digest
+from fedge.secagg.graph import Circle, chosen
 from fedge.secagg.keys import Secrets, public_half
 from fedge.secagg.masking import add_pair_masks, add_self_mask, pair_key, pair_secret, total
 from fedge.secagg.ring import to_grid
@@ -51,14 +53,24 @@ def public(secrets: Secrets) -> PublicKeys:
     return PublicKeys(public_half(secrets.mask_key), public_half(secrets.share_key), digest(secrets.self_mask))
 
 
+def circle_of(me: str, mine: Secrets, names: Sequence[str], around: Circle | None) -> list[str]:
+    """Return who holds shares of the secrets of `me`, as a client chooses them."""
+    return list(names) if around is None else sorted((me, *chosen(mine.secret, SESSION, me, names, around.size)))
+
+
 def client(
-    vector: NDArray[np.float64], me: str, mine: Secrets, keys: dict[str, PublicKeys]
+    vector: NDArray[np.float64],
+    me: str,
+    mine: Secrets,
+    keys: dict[str, PublicKeys],
+    around: Circle | None = None,
+    by: Sequence[str] = (),
 ) -> tuple[NDArray[np.uint8], int]:
-    """Return what one client sends, masked, and how many bytes in all."""
-    terms = update_terms(len(keys), CLIP, 1)
-    ring, peers = terms.ring(), [name for name in keys if name != me]
-    shares = share_out(mine, list(keys), terms.needed(len(keys)))
-    sealed = [seal(mine, me, peer, keys[peer].share_key, shares[peer]) for peer in peers]
+    """Return what one client sends, masked, and how many bytes in all; `by` are those that have chosen it."""
+    terms, circle = update_terms(len(keys), CLIP, 1), circle_of(me, mine, list(keys), around)
+    ring, peers = terms.ring(), [name for name in keys if name != me and (name in by or name in circle)]
+    shares = share_out(mine, circle, around.needed if around else terms.needed(len(keys)))
+    sealed = [seal(mine, me, peer, keys[peer].share_key, shares[peer]) for peer in circle if peer != me]
     words = ring.encode(to_grid(vector, terms.exponent))
     pairs = {p: pair_key(pair_secret(mine.mask_key, keys[p].mask_key, SESSION, me, p), 1, 1) for p in peers}
     octets = ring.to_bytes(add_self_mask(add_pair_masks(words, me, pairs, ring), mine.self_mask, ring))
@@ -82,17 +94,20 @@ def flower_client(vector: NDArray[np.float64], clients: int) -> tuple[NDArray[np
     return masked, masked.nbytes + sum(map(len, sealed)) + 2 * 91
 
 
-def server(length: int, clients: int, dropped: int) -> Callable[[], object]:
+def server(length: int, clients: int, dropped: int, around: Circle | None = None) -> Callable[[], object]:
     """Return the server's work at the end of a round in which `dropped` clients were gone."""
     names = names_of(clients)
     secrets, terms = secrets_of(names), update_terms(clients, CLIP, 1)
-    keys, ring, needed = {n: public(s) for n, s in secrets.items()}, terms.ring(), terms.needed(clients)
+    keys, ring = {n: public(s) for n, s in secrets.items()}, terms.ring()
+    needed = around.needed if around else terms.needed(clients)
     survivors, gone = names[: clients - dropped], names[clients - dropped :]
-    shares = {n: share_out(s, names, needed) for n, s in secrets.items()}
+    circles = {n: circle_of(n, s, names, around) for n, s in secrets.items()}
+    shares, staying = {n: share_out(s, circles[n], needed) for n, s in secrets.items()}, set(survivors)
     given = Given(
-        {n: {h: shares[n][h].self_mask for h in survivors} for n in survivors},
-        {n: {h: shares[n][h].mask_key for h in survivors} for n in gone},
+        {n: {h: shares[n][h].self_mask for h in circles[n] if h in staying} for n in survivors},
+        {n: {h: shares[n][h].mask_key for h in circles[n] if h in staying} for n in gone},
         needed,
+        circles,
     )
     words = np.zeros(length, ring.dtype)
     return lambda: unmasked(words, ring, SESSION, keys, survivors, gone, given)
@@ -140,18 +155,38 @@ def check() -> None:
     assert (ring.decode(summed) == sum(to_grid(v, terms.exponent) for v in vectors[:4])).all()
 
 
+def circles(length: int, sizes: Sequence[int], dropped: float) -> None:
+    """Print what large sessions cost with chosen neighbours, beside everybody with everybody."""
+    columns = ("parameters", "clients", "neighbours", "client s", "sent MB", "server s, 10 % gone")
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    vector = np.random.default_rng(0).uniform(-1, 1, length)
+    for clients in sizes:
+        names = names_of(clients)
+        secrets = secrets_of(names)
+        keys, me = {n: public(s) for n, s in secrets.items()}, names[1]
+        for around in (None, update_terms(clients, CLIP, 1).circle(clients)):
+            by = [n for n in names if n != me and me in circle_of(n, secrets[n], names, around)]
+            near = len({*by, *circle_of(me, secrets[me], names, around)} - {me})
+            sent: list[int] = []
+            took = seconds(lambda: sent.append(client(vector, me, secrets[me], keys, around, by)[1]))  # noqa: B023
+            gone = round(dropped * clients)
+            work = "—" if length * near * gone > 3 * MOST else f"{seconds(server(length, clients, gone, around)):.2f}"
+            print(f"| {length:,} | {clients} | {near} | {took:.3f} | {sent[0] / 1e6:.2f} | {work} |", flush=True)
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--clients", type=int, nargs="+", default=[5, 20, 100])
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--large", type=int, nargs="*", default=[100, 500, 1000], help="clients of large sessions")
+    options = parser.parse_args(arguments)
     check()
     columns = ("parameters", "clients", "client s", "Flower s", "sent MB", "Flower MB", "server s", "Flower s")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     slower = 0
-    for length in chosen.parameters:
+    for length in options.parameters:
         vector = np.random.default_rng(0).uniform(-1, 1, length)
-        for clients in chosen.clients:
+        for clients in options.clients:
             names = names_of(clients)
             secrets = secrets_of(names)
             keys = {n: public(s) for n, s in secrets.items()}
@@ -165,6 +200,7 @@ def main(arguments: Sequence[str]) -> int:
             megabytes = [f"{n / 1e6:.1f}" for n in sent]
             cells = [f"{length:,}", str(clients), f"{ours:.3f}", f"{theirs:.3f}", *megabytes]
             print(f"| {' | '.join([*cells, ' / '.join(work), ' / '.join(flower)])} |", flush=True)
+    circles(options.parameters[0], options.large, 0.1)
     return 1 if slower else 0
 
 

@@ -111,7 +111,7 @@ def terms_of(config: RunConfig, clients: int, recipe: Recipe) -> Terms | None:
     if not privacy.secure_aggregation:
         return None
     if privacy.noise_at == "client" or recipe.privacy is None:
-        return update_terms(clients, privacy.update_norm, privacy.colluding)
+        return update_terms(clients, privacy.update_norm, privacy.colluding, privacy.dropouts)
     std = recipe.privacy.noise_multiplier * privacy.clip_norm
     return noisy_terms(clients, std, privacy.clip_norm, privacy.colluding, privacy.dropouts, recipe.steps)
 

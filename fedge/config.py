@@ -109,7 +109,8 @@ class Privacy:
     `noise` seeded makes a simulation repeatable and protects nobody; secure draws from the operating system.
 
     With `secure_aggregation` the server sees the sum of the updates only, each shortened to the L2 norm `update_norm`,
-    and `colluding` clients may be on its side. Then `noise_at` distributed lets each client add a share of the noise,
+    and `colluding` clients may be on its side; in a large session `dropouts` of them (a tenth if that is more) may go
+    missing. Then `noise_at` distributed lets each client add a share of the noise,
     such that the shares of all but `colluding` and `dropouts` of them are what the epsilon needs; each step is a sum.
 
     `unit` client protects a client with all it holds: updates are clipped to `clip_norm`, and the server, which is

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedge.errors import UnsoundError
+from fedge.secagg.graph import Circle, circle
 from fedge.secagg.ring import Ring, ring_for
 from fedge.secagg.shares import threshold
 
@@ -56,8 +57,22 @@ class Terms:
         return Ring(self.bits, self.clients, 2**self.bound)
 
     def needed(self, clients: int) -> int:
-        """Return how many of `clients` must give a share of a secret before it is known."""
+        """Return how many of `clients` must agree on a sum; among few, also give a share of a secret to know it."""
         return threshold(clients, self.colluding)
+
+    def circle(self, clients: int) -> Circle | None:
+        """Return how many peers each of `clients` chooses as its neighbours; None: all are everybody's.
+
+        Where clients add shares of the noise, or sum step by step, it is always all.
+        """
+        if self.steps or self.noise != "none":
+            return None
+        return circle(clients, self.colluding, self.dropouts)
+
+    def shares_needed(self, clients: int) -> int:
+        """Return how many shares give a client's secret back, in a session of `clients`."""
+        around = self.circle(clients)
+        return self.needed(clients) if around is None else around.needed
 
     def honest(self, clients: int) -> int:
         """Return how many of `clients` take part to the end and tell the server nothing, at the least.
@@ -86,11 +101,14 @@ class Terms:
         return std / math.sqrt(self.honest(clients))
 
 
-def update_terms(clients: int, norm: float, colluding: int) -> Terms:
-    """Return the terms of a sum of updates that are shortened to `norm`, on the finest grid that the ring allows."""
+def update_terms(clients: int, norm: float, colluding: int, dropouts: int = 0) -> Terms:
+    """Return the terms of a sum of updates that are shortened to `norm`, on the finest grid that the ring allows.
+
+    If more than `dropouts` and a tenth of the clients are missing in the end, a large session may come to nothing.
+    """
     bound = UPDATE_BITS - 2 - (clients - 1).bit_length()  # 2 * clients * 2**bound is below 2**bits
     exponent = math.ceil(math.log2(norm)) - bound
-    return Terms(UPDATE_BITS, bound, exponent, clients, colluding, 0, 0, repr(norm), "none")
+    return Terms(UPDATE_BITS, bound, exponent, clients, colluding, dropouts, 0, repr(norm), "none")
 
 
 def noisy_terms(clients: int, std: float, clip: float, colluding: int, dropouts: int, steps: int) -> Terms:

@@ -29,11 +29,25 @@ class PublicKeys:
 
 @dataclass(frozen=True)
 class Given:
-    """The shares that were given, by client and holder; `needed` of them give a secret."""
+    """The shares that were given, by client and holder; `needed` of them give a secret.
+
+    `circles` name the holders of each client's shares, itself among them; None: all hold everybody's.
+    """
 
     self_masks: Mapping[str, Mapping[str, bytes]]
     mask_keys: Mapping[str, Mapping[str, bytes]]
     needed: int
+    circles: Mapping[str, Sequence[str]] | None = None
+
+    def circle(self, name: str, everybody: Sequence[str]) -> Sequence[str]:
+        """Return who holds shares of the secrets of `name`, sorted."""
+        return everybody if self.circles is None else self.circles[name]
+
+    def regained(self, shares: Mapping[str, Mapping[str, bytes]], name: str, everybody: Sequence[str]) -> bytes:
+        """Return a secret of `name`; a share of somebody who holds none does not count. Raises RoundError."""
+        holders = self.circle(name, everybody)
+        given = {holder: share for holder, share in shares.get(name, {}).items() if holder in holders}
+        return regained(given, holders, self.needed)
 
 
 def unmasked(
@@ -50,19 +64,21 @@ def unmasked(
     `keys` are those of all who hold shares; `dropped` are those whom the survivors have masked with and who sent
     nothing. Raises RoundError if too few shares of anybody's secret were given, or false ones.
     """
-    holders = sorted(keys)
+    everybody = sorted(keys)
     seeds = []
     for name in survivors:
-        seed = regained(given.self_masks.get(name, {}), holders, given.needed)
+        seed = given.regained(given.self_masks, name, everybody)
         if digest(seed) != keys[name].self_mask:
             raise RoundError(f"the shares of the self mask of {name} do not give what it has committed to")
         seeds.append(seed)
     subtract_self_masks(words, seeds, ring)
     for name in dropped:
-        private = regained(given.mask_keys.get(name, {}), holders, given.needed)
+        private = given.regained(given.mask_keys, name, everybody)
         if public_half(private) != keys[name].mask_key:
             raise RoundError(f"the shares of the mask key of {name} do not give the key that it has advertised")
-        # What the dropped client would have added for each survivor is what their masks still lack.
-        secrets = {s: pair_secret(private, keys[s].mask_key, session, name, s) for s in survivors}
+        # What the dropped client would have added for each neighbour is what their masks still lack.
+        own = set(given.circle(name, everybody))
+        neighbours = [s for s in survivors if s in own or name in given.circle(s, everybody)]
+        secrets = {s: pair_secret(private, keys[s].mask_key, session, name, s) for s in neighbours}
         add_pair_masks(words, name, {s: pair_key(secret, 1, 1) for s, secret in secrets.items()}, ring)
     return words

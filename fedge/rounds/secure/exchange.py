@@ -91,7 +91,7 @@ class SecureExchange:
         if not self.enough(survivors) or len(survivors) < self.exchange.plan.minimum_updates:
             return self.came_to("too_few_updates")
         try:
-            return self._unmasked(participants, survivors)
+            return self._unmasked(participants, survivors, {c: sorted((c, *sealed[c])) for c in participants})
         except FedgeError:
             return self.came_to("secure_sum_failed")
 
@@ -130,8 +130,14 @@ class SecureExchange:
             if all(index < m.pinned for index in entries)
         }
         said = self._said(Sealed, messages)
-        others = {c: set(self.members) - {c} if not self.terms.steps else set() for c in self.members}
-        return {c: s.shares for c, (s, _) in said.items() if set(s.shares) == others[c]}
+        return {c: s.shares for c, (s, _) in said.items() if self._is_circle(c, set(s.shares))}
+
+    def _is_circle(self, client: ClientId, holders: set[str]) -> bool:
+        """Return whether these are holders that the client may have chosen."""
+        others, around = {str(c) for c in self.members if c != client}, self.terms.circle(len(self.members))
+        if around is None:
+            return holders == (others if not self.terms.steps else set())
+        return holders <= others and len(holders) == around.size
 
     def _enrolments(self) -> dict[int, bytes]:
         log, book = self.exchange.book.log, self.exchange.book
@@ -149,7 +155,9 @@ class SecureExchange:
     def _masked(self, participants: Sequence[ClientId], sealed: Mapping[ClientId, Mapping[str, str]]) -> list[ClientId]:
         """Ask for the masked updates; return whose have come."""
         messages = {
-            c: MaskRequest(self.run, self.name, tuple(participants), {p: sealed[p][c] for p in participants if p != c})
+            c: MaskRequest(
+                self.run, self.name, tuple(participants), {p: sealed[p][c] for p in participants if c in sealed[p]}
+            )
             for c in participants
         }
         answers = self.dispatch(messages, self.state.params)
@@ -159,7 +167,9 @@ class SecureExchange:
                 self.tallies[c] = tally(self.orders[c], answers[c], self.exchange.book.chain(c), like)
         return [c for c in participants if c in self.tallies and self.tallies[c].tensors is not None]
 
-    def _unmasked(self, participants: Sequence[ClientId], survivors: Sequence[ClientId]) -> Together:
+    def _unmasked(
+        self, participants: Sequence[ClientId], survivors: Sequence[ClientId], circles: Mapping[str, Sequence[str]]
+    ) -> Together:
         """Ask all to confirm the same sum, then for what takes the masks off it. Raises RoundError."""
         request = ConfirmRequest(self.run, self.name, tuple(survivors))
         confirmed = self._said(Confirmation, dict.fromkeys(survivors, request))
@@ -179,7 +189,8 @@ class SecureExchange:
             Given(
                 _by_client(shares, lambda s: s.self_masks),
                 _by_client(shares, lambda s: s.mask_keys),
-                self.terms.needed(len(self.members)),
+                self.terms.shares_needed(len(self.members)),
+                circles,
             ),
         )
         summed = from_grid(ring.decode(unhidden), self.terms.exponent)

@@ -142,10 +142,9 @@ def _sealed(seat: Seat, _request: Introduction, statement: bytes, _tensors: Para
         seat.terms.honest(len(peers))
         if seat.terms.steps:  # nobody is recovered within a session of steps
             return Sealed(seat.session.session, me, {})
-        mine = _shared_out(seat, tuple(peers))
         sealed = {
-            name: b64encode(sharing.seal(seat.secrets, me, name, peer.keys.share_key, mine[name]))
-            for name, peer in peers.items()
+            name: b64encode(sharing.seal(seat.secrets, me, name, peers[name].keys.share_key, mine))
+            for name, mine in _shared_out(seat, tuple(peers)).items()
             if name != me
         }
         return Sealed(seat.session.session, me, sealed)
@@ -153,8 +152,8 @@ def _sealed(seat: Seat, _request: Introduction, statement: bytes, _tensors: Para
     return seat.once("introduction", statement, say)
 
 
-def _shared_out(seat: Seat, holders: tuple[str, ...]) -> dict[str, PeerShares]:
-    return sharing.share_out(seat.secrets, holders, seat.terms.needed(len(holders)))
+def _shared_out(seat: Seat, names: tuple[str, ...]) -> dict[str, PeerShares]:
+    return sharing.share_out(seat.secrets, seat.circle(names), seat.terms.shares_needed(len(names)))
 
 
 # ---- mask: the update, as nothing but noise to whoever sees it alone ---------------------------------------------
@@ -178,12 +177,18 @@ def _masked(seat: Seat, request: MaskRequest, statement: bytes, model: Params) -
         return said
 
     def compute(job: Job, loader: Loader) -> Params:
-        return _masked_update(seated, request.participants, model, job, loader)
+        return _masked_update(seated, _neighbours(seated, request), model, job, loader)
 
     return carry_out(seat.site, seat.order, model, compute)
 
 
-def _masked_update(seat: Seat, participants: tuple[str, ...], model: Params, job: Job, loader: Loader) -> Params:
+def _neighbours(seat: Seat, request: MaskRequest) -> tuple[str, ...]:
+    """Return whom to mask with: the participants that this client has chosen, and those that have chosen it."""
+    around = {*seat.circle(tuple(seat.peers())), *request.shares}
+    return tuple(name for name in request.participants if name in around)
+
+
+def _masked_update(seat: Seat, neighbours: tuple[str, ...], model: Params, job: Job, loader: Loader) -> Params:
     terms, ring, site = seat.terms, seat.ring, seat.site
     if job.recipe is None or terms.norm is None:
         raise RoundError("only updates are summed")
@@ -192,19 +197,23 @@ def _masked_update(seat: Seat, participants: tuple[str, ...], model: Params, job
     length = float(np.linalg.norm(delta))
     shortened = delta * min(1.0, float(terms.norm) / length) if length > 0 else delta
     words = ring.encode(to_grid(shortened, terms.exponent))
-    add_pair_masks(words, site.client, seat.pair_keys(participants, 1, 1), ring)
+    add_pair_masks(words, site.client, seat.pair_keys(neighbours, 1, 1), ring)
     return on_wire(ring, add_self_mask(words, seat.secrets.self_mask, ring))
 
 
 def _held(seat: Seat, request: MaskRequest) -> Mapping[str, PeerShares]:
-    """Return this client's share of every participant's secrets, its own among them. Raises RoundError."""
+    """Return this client's shares of its own secrets and of those who have chosen it. Raises RoundError.
+
+    In a small session that is every participant.
+    """
     peers, me = seat.peers(), seat.site.client
-    others = [name for name in request.participants if name != me]
-    if set(request.shares) != set(others):
+    others = set(request.participants) - {me}
+    everybody = seat.terms.circle(len(peers)) is None
+    if not set(request.shares) <= others or (everybody and set(request.shares) != others):
         raise RoundError("the shares that came are not those of the participants")
     held = {
         name: sharing.unseal(seat.secrets, me, name, peers[name].keys.share_key, b64decode(request.shares[name]))
-        for name in others
+        for name in request.shares
     }
     return held | {me: _shared_out(seat, tuple(peers))[me]}
 
@@ -259,8 +268,8 @@ def _unmasked(seat: Seat, request: UnmaskRequest, statement: bytes, _tensors: Pa
         return Shares(
             session=seat.session.session,
             client=seat.site.client,
-            self_masks={name: b64encode(held[name].self_mask) for name in mine.survivors},
-            mask_keys={name: b64encode(held[name].mask_key) for name in dropped},
+            self_masks={name: b64encode(held[name].self_mask) for name in mine.survivors if name in held},
+            mask_keys={name: b64encode(held[name].mask_key) for name in dropped if name in held},
         )
 
     if seat.session.answered("unmask", statement) is None:

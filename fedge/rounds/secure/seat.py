@@ -17,6 +17,7 @@ from fedge.rounds.secure.messages import Introduction
 from fedge.rounds.secure.peers import Peer, introduced
 from fedge.rounds.secure.sessions import Session
 from fedge.rounds.site import Site
+from fedge.secagg.graph import chosen
 from fedge.secagg.keys import Secrets
 from fedge.secagg.masking import pair_key, pair_secret
 from fedge.secagg.ring import Ring, Word
@@ -56,6 +57,15 @@ class Seat:
     def peers(self) -> Mapping[str, Peer]:
         """Return everyone in the session, from the introduction that was verified when it came."""
         return introduced_once(self.site, self.session.request("introduction"))
+
+    def circle(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return who of `names`, all in the session, holds shares of this client's secrets, itself too, sorted."""
+        me = self.site.client
+        around = self.terms.circle(len(names))
+        if around is None:
+            return names
+        secrets = self.secrets
+        return tuple(sorted((me, *chosen(secrets.secret, secrets.session, me, names, around.size))))
 
     def pair_keys(self, participants: tuple[str, ...], step: int, attempt: int) -> dict[str, bytes]:
         """Return the key of the mask with each other participant."""
