@@ -26,6 +26,7 @@ from rich.table import Table
 from fedge.assemble import assemble
 from fedge.audit.log import AuditLog
 from fedge.audit.witness import Witness
+from fedge.carrying import carry
 from fedge.compose import compose
 from fedge.config import Training
 from fedge.consent.store import PermissionStore
@@ -39,7 +40,6 @@ from fedge.rounds import book, client, sealing, statement, vouch
 from fedge.rounds.folder import RunFolder
 from fedge.rounds.memory import Memory
 from fedge.rounds.messages import Fleet
-from fedge.running import carry
 
 LIMIT = 0.05
 """Permission check, ledger and log together must stay below this share of a round."""

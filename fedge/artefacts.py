@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from fedge.assemble import Assembled
@@ -12,6 +13,9 @@ from fedge.learning.task import Records
 from fedge.reports import plots
 from fedge.rounds.folder import RunFolder
 
+DRAWN = 40
+"""So many clients are drawn at most: more lines, or bars, nobody can tell apart."""
+
 
 def write_plots(folder: RunFolder, lines: Sequence[Mapping[str, Any]], assembled: Assembled) -> None:
     """Write score, loss and epsilon by round, and each client's labels, to `plots/`.
@@ -19,7 +23,7 @@ def write_plots(folder: RunFolder, lines: Sequence[Mapping[str, Any]], assembled
     Label counts are exact: they exist only because this process simulates the clients, and are in no log or report.
     """
     headline = assembled.task.headline
-    labels = {str(name): _labels(site.training.records) for name, site in assembled.sites.items()}
+    labels = {str(name): _labels(assembled.sites.training(name)) for name in islice(assembled.sites, DRAWN)}
     drawings = {
         headline: plots.lines({headline: _scores(lines, headline)}, headline, "round", headline),
         "loss": plots.lines({"loss": _scores(lines, "loss")}, "Loss on the public test set", "round", "loss"),
@@ -39,7 +43,7 @@ def _epsilons(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float,
     spent: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for part in line["participants"]:
-            if part["epsilon_total"] is not None:
+            if part["epsilon_total"] is not None and (part["client"] in spent or len(spent) < DRAWN):
                 spent.setdefault(part["client"], []).append((line["round"], part["epsilon_total"]))
     return spent
 

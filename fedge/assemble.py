@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from fedge.config import RunConfig, signable
 from fedge.encoding import Clock, canonical, digest, timestamp, to_plain, utc_now
 from fedge.errors import ConfigError
 from fedge.flower.strategy import aggregation
-from fedge.ids import ClientId, RunId
+from fedge.ids import ClientId, RunId, client_id
 from fedge.learning import models, scoring
 from fedge.learning.aggregation import Aggregation
 from fedge.learning.central import Central
@@ -39,26 +39,36 @@ from fedge.privacy.events import Unit
 from fedge.privacy.noise import Dice
 from fedge.rounds.book import Book
 from fedge.rounds.coordinator import Coordinator
-from fedge.rounds.folder import ClientFolder, RunFolder
+from fedge.rounds.folder import RunFolder
 from fedge.rounds.messages import Fleet
 from fedge.rounds.plan import Plan
 from fedge.rounds.sealing import Sealer
 from fedge.rounds.site import Machine, Reached, Server, Site, passed
 from fedge.rounds.state import StateStore
-from fedge.signing import PASSPHRASE, PrivateKey, generate, load_private, save_private
+from fedge.signing import PASSPHRASE, PrivateKey, RandomBytes, generate, load_private, save_private
 from fedge.simulation import partition
 from fedge.simulation.permissions import Ground, Shares
-from fedge.simulation.population import Owner, World, site
+from fedge.simulation.population import Owner, World
+from fedge.simulation.sites import Holders, Sites
 from fedge.storage import server_journal
+
+FOLDERS = 200
+"""Up to so many simulated clients have a folder each; more share packs, unless the configuration says otherwise."""
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What tests and benchmarks look through: lines where a crash matters, and the records that are read."""
+    """What tests and benchmarks look through: lines where a crash matters, and the records that are read.
+
+    With `random_bytes`, `cpu_seconds` and a clock that stands, two runs are the same to the last byte of their logs;
+    keys are then nobody's secret.
+    """
 
     server: Reached = passed
     client: Callable[[ClientId], Reached] = lambda _client: passed
     on_read: Callable[[ClientId], OnRead | None] = lambda _client: None
+    random_bytes: Callable[[str], RandomBytes] = lambda _party: os.urandom
+    cpu_seconds: Callable[[], float] = time.process_time
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Assembled:
     task: Task
     data: Data
     folder: RunFolder
-    sites: Mapping[ClientId, Site]
+    sites: Sites
     book: Book
     plan: Plan
     evaluation_noise: float | None
@@ -92,25 +102,28 @@ def assemble(
     combine = aggregation(config.strategy)
     soundness.check_enough(config, len(parts), combine.needs)
     passphrase = os.environ.get(PASSPHRASE)
-    server_key, log_key = (_kept(folder.server / name, passphrase) for name in ("server.key", "log.key"))
-    machine = Machine(clock, time.process_time, os.urandom, code_digest())
+    server_key, log_key = (
+        _kept(folder.server / name, passphrase, hooks.random_bytes(name)) for name in ("server.key", "log.key")
+    )
+    code = code_digest()
     world = World(
         task=task,
         server=Server(server_key.public, log_key.public),
-        machine=machine,
+        machine=lambda party: Machine(clock, hooks.cpu_seconds, hooks.random_bytes(party), code),
         rng=lambda label, name: _generator(config.seed, label, name),
         dice=_client_dice(config),
         reached=hooks.client,
         on_read=hooks.on_read,
         passphrase=passphrase,
     )
-    homes = Path(config.population.home) if config.population.home else folder.clients
-    owner = owner_of(config)
-    sites = {
-        s.client: s
-        for name, records in parts.items()
-        for s in [site(world, owner, name, records, ClientFolder(homes / name), folder.receipts_of(ClientId(name)))]
-    }
+    holders = Holders(
+        records=data.train,
+        parts=parts,
+        home=Path(config.population.home) if config.population.home else folder.clients,
+        receipts=folder.receipts_of,
+        organisations=config.population.organisations,
+        packed=_packed(config, len(parts)),
+    )
     book = Book(AuditLog(server_journal(config.log, folder, run), f"fedge/{run}", log_key), server_key)
     book.log.check_not_behind(folder.audit)
     states = StateStore(folder.server, folder.root, config.keep_states)
@@ -121,7 +134,7 @@ def assemble(
         task=task,
         data=data,
         folder=folder,
-        sites=sites,
+        sites=Sites(world, owner_of(config), holders),
         book=book,
         plan=plan,
         evaluation_noise=calibration.evaluation_noise(config),
@@ -144,15 +157,19 @@ def code_digest() -> str:
     return digest(b"".join(digest(f.read_bytes()).encode() + str(f.relative_to(package)).encode() for f in files))
 
 
-def _parts(config: RunConfig, task: Task, train: Records) -> dict[str, Records]:
-    """Return each client's records, by the client's name."""
+def _packed(config: RunConfig, clients: int) -> bool:
+    return clients > FOLDERS if config.population.packed is None else config.population.packed
+
+
+def _parts(config: RunConfig, task: Task, train: Records) -> dict[ClientId, NDArray[np.int64]]:
+    """Return which records each client holds, by the client's name."""
     population, rng = config.population, _generator(config.seed, "partition", "")
     if population.partition == "site":
         if train.sites is None:
             raise ConfigError(
                 f"population.partition=site: task {task.name!r} has no sites; use iid, shares or dirichlet"
             )
-        return {name: train.take(part) for name, part in partition.by_site(train.sites).items()}
+        return {client_id(name): part for name, part in partition.by_site(train.sites).items()}
     targets, count = train.targets, population.clients
     match population.partition:
         case "shares":
@@ -164,7 +181,7 @@ def _parts(config: RunConfig, task: Task, train: Records) -> dict[str, Records]:
         case "shards":
             parts = partition.shards(targets, count, population.shards_per_client, rng)
     width = len(str(len(parts)))
-    return {f"{population.prefix}-{i:0{width}d}": train.take(part) for i, part in enumerate(parts, start=1)}
+    return {client_id(f"{population.prefix}-{i:0{width}d}"): part for i, part in enumerate(parts, start=1)}
 
 
 def owner_of(config: RunConfig) -> Owner:
@@ -286,9 +303,9 @@ def _generator(seed: int, *labels: str) -> Generator:
     return np.random.default_rng(int.from_bytes(noise.seeded(seed, *labels).draw(16), "big"))
 
 
-def _kept(path: Path, passphrase: str | None) -> PrivateKey:
+def _kept(path: Path, passphrase: str | None, random_bytes: RandomBytes) -> PrivateKey:
     if not path.exists():
-        save_private(generate(os.urandom), path, passphrase)
+        save_private(generate(random_bytes), path, passphrase)
     return load_private(path, passphrase)
 
 

@@ -19,9 +19,8 @@ from fedge.audit.verify import Unproven, read_log
 from fedge.encoding import b64decode, parse
 from fedge.errors import FedgeError, LedgerError, ProofError
 from fedge.ids import Lineage
-from fedge.journal import SqliteJournal
 from fedge.privacy.ledger import Ledger
-from fedge.rounds.folder import ClientFolder, RunFolder
+from fedge.rounds.folder import ClientFolder, RunFolder, client_folders
 from fedge.rounds.memory import Memory
 from fedge.storage import journal_of
 
@@ -42,7 +41,7 @@ def check_house(run: Path, clients: Path | None = None) -> list[Promise]:
     """
     folder = RunFolder(run)
     entries = journal_of(run).read()
-    homes = [ClientFolder(p) for p in sorted((clients or folder.clients).glob("*")) if (p / "ledger.db").exists()]
+    homes = list(client_folders(clients or folder.clients).values())
     questions: list[tuple[str, Callable[[], str]]] = [
         ("the published log is a part of the server's", lambda: _published_prefix(folder, entries)),
         ("log before release", lambda: _log_before_release(folder)),
@@ -95,7 +94,7 @@ def _spend_before_send(homes: Sequence[ClientFolder], entries: Sequence[bytes]) 
     """Every statement of a client names a ledger head that its ledger still holds, with a reservation below it."""
     count = 0
     for home in homes:
-        ledger = Ledger(SqliteJournal(home.ledger, "spends"))
+        ledger = Ledger(home.journal("spends"))
         spends: dict[str, set[object]] = {}
         for use in _uses(home, entries):
             _check_head(ledger, use)
@@ -119,7 +118,7 @@ def _check_head(ledger: Ledger, use: DataUse) -> None:
 def _no_refund(homes: Sequence[ClientFolder], entries: Sequence[bytes]) -> str:
     """No ledger says less than what its owner has stated in the log."""
     for home in homes:
-        ledger = Ledger(SqliteJournal(home.ledger, "spends"))
+        ledger = Ledger(home.journal("spends"))
         for use in _uses(home, entries):
             delta, stated = use.privacy.delta, use.privacy.epsilon_total
             if delta is None or stated is None:
@@ -133,7 +132,7 @@ def _no_fork(homes: Sequence[ClientFolder], entries: Sequence[bytes]) -> str:
     """What each witness has pinned is a beginning of the server's log, and what it has receipts for is in it."""
     tree = Tree(map(leaf_hash, entries))
     for home in homes:
-        for pin in map(parse, SqliteJournal(home.state, "pins").read()):
+        for pin in map(parse, home.journal("pins").read()):
             if _is_this_log(pin["origin"], entries) and (
                 pin["size"] > tree.size or tree.root(pin["size"]) != b64decode(pin["root"])
             ):
@@ -152,6 +151,6 @@ def _uses(home: ClientFolder, entries: Sequence[bytes]) -> list[DataUse]:
     if not entries:
         return []
     run = decode(entries[0])[0].run
-    memory = Memory(SqliteJournal(home.state, "answers"), home.root / "answer.safetensors")
+    memory = Memory(home.journal("answers"), home.answer)
     leaves = [decode(a.leaf_bytes)[0] for a in memory.answers(run)]
     return [leaf for leaf in leaves if isinstance(leaf, DataUse)]

@@ -40,7 +40,9 @@ class Population:
     Dirichlet draw over labels with concentration `alpha`, by the data's own sites, or by label shards.
     `evaluation_share` is held back at each client for federated evaluation. `budgets` names clients whose epsilon
     budget differs from the run's `privacy.epsilon`. `home` keeps the clients' folders (keys, permissions, ledgers)
-    outside the run, so that budgets hold across runs.
+    outside the run, so that budgets hold across runs. `organisations` is how many organisations the clients belong to,
+    in turn; null: each is one of its own. A quorum of organisations vouches for every round, so thousands of devices
+    need few. `packed` lets clients share a few database files (null: if there are more than 200).
     """
 
     clients: int = 5
@@ -53,9 +55,13 @@ class Population:
     evaluation_share: float = 0.15
     budgets: dict[str, float] = field(default_factory=dict)
     home: str | None = None
+    organisations: int | None = None
+    packed: bool | None = None
 
     def __post_init__(self) -> None:
         _within("clients", self.clients, 1, 100_000)
+        if self.organisations is not None:
+            _within("organisations", self.organisations, 1, self.clients)
         if self.partition == "shares" and len(self.shares) != self.clients:
             raise ValueError(
                 f"clients is {self.clients}, but shares names {len(self.shares)}; give one share to each client, e.g. "
@@ -260,8 +266,10 @@ _PASSWORD = re.compile(r"(?i)\bpassword\s*=|://[^/@?]*:[^/@?]*@")
 class RunConfig:
     """One run, completely: what `fedge run` composes and the run folder keeps.
 
-    `keep_states` is how many of its states the server keeps, null for one a round. `continues` is set by `fedge
-    unlearn`: the run whose rounds this one redoes, and from where.
+    `engine` says how clients are run in a simulation (docs/simulation.md), `workers` how many processes engine=pool has
+    (null: one for each core), and engine=vectorised (null: one). `keep_states` is how many of its states the server
+    keeps, null for one a round. `continues` is set by `fedge unlearn`: the run whose rounds this one redoes, and from
+    where.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -275,7 +283,8 @@ class RunConfig:
     sampling: Sampling = field(default_factory=Sampling)
     evaluation: Evaluation = field(default_factory=Evaluation)
     log: Log = field(default_factory=Log)
-    engine: Literal["flower", "direct"] = "flower"
+    engine: Literal["flower", "direct", "pool", "vectorised", "auto"] = "flower"
+    workers: int | None = None
     tracking: Literal["none", "tensorboard", "mlflow"] = "none"
     purpose: str = "health-research"
     rounds: int = 15
@@ -287,6 +296,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.keep_states is not None:
             _within("keep_states", self.keep_states, 1, 1_000_000)
+        if self.workers is not None:
+            _within("workers", self.workers, 1, 1_000)
         _within("rounds", self.rounds, 1, 1_000_000)
         _within("seed", self.seed, 0, 2**53 - 1)
 

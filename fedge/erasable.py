@@ -28,8 +28,8 @@ class ErasableJournal(SqliteJournal):
             try:
                 self._db.execute("PRAGMA secure_delete=ON")
                 for position, tombstone in tombstones.items():
-                    statement = f"UPDATE {self._table} SET entry = ? WHERE position = ?"
-                    if self._db.execute(statement, (tombstone, position)).rowcount != 1:
+                    statement = f"UPDATE {self._table} SET entry = ? WHERE {self._scope} AND position = ?"
+                    if self._db.execute(statement, (tombstone, *self._owner, position)).rowcount != 1:
                         raise StorageError(f"{self._path}: there is no entry {position} to erase")
             except sqlite3.Error as error:
                 raise StorageError(

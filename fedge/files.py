@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedge.errors import StorageError
@@ -27,6 +28,33 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644, *, durable: boo
             sync_file(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; check free space and permissions") from error
+
+
+@dataclass(frozen=True)
+class FileSlot:
+    """One file whose content is replaced as a whole."""
+
+    path: Path
+
+    def put(self, data: bytes | None) -> None:
+        """Make `data` the content, durably; None: remove the file, and what a crash has left of it."""
+        if data is not None:
+            write_atomically(self.path, data)
+            return
+        for found in (self.path, self.path.with_name(self.path.name + ".partial")):
+            try:
+                found.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"cannot remove {found}: {error.strerror}; check permissions") from error
+
+    def get(self) -> bytes | None:
+        """Return the content, None if there is none."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self.path}: {error.strerror}") from error
 
 
 def write_if_changed(path: Path, data: bytes) -> None:

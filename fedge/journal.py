@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from fedge.bell import Bell
 from fedge.errors import LogConflictError, StorageError
@@ -132,7 +132,13 @@ class MemoryJournal:
 
 
 class SqliteJournal:
-    """A Journal in one table of an SQLite file; several journals may share a file under different names."""
+    """A Journal in one table of an SQLite file; several journals may share a file under different names.
+
+    `_scope` says which rows of the table are this journal's, `_owner` are its parameters: here, all of them.
+    """
+
+    _scope: ClassVar[str] = "TRUE"
+    _owner: tuple[str, ...] = ()
 
     def __init__(self, path: Path, name: str = "journal") -> None:
         self._path, self._table = path, checked_name(name)
@@ -147,22 +153,26 @@ class SqliteJournal:
     def size(self) -> int:
         """Return the number of entries."""
         with _storage_errors(self._path):
-            row = self._db.execute(f"SELECT COALESCE(MAX(position) + 1, 0) FROM {self._table}").fetchone()
+            row = self._db.execute(
+                f"SELECT COALESCE(MAX(position) + 1, 0) FROM {self._table} WHERE {self._scope}", self._owner
+            ).fetchone()
         return int(row[0])
 
     def read(self, start: int = 0, stop: int | None = None) -> list[bytes]:
         """Return entries `start` to `stop`; a gap raises StorageError."""
         end = 2**62 if stop is None else stop
-        query = f"SELECT position, entry FROM {self._table} WHERE position >= ? AND position < ? ORDER BY position"
+        where = f"{self._scope} AND position >= ? AND position < ?"
+        query = f"SELECT position, entry FROM {self._table} WHERE {where} ORDER BY position"
         with _storage_errors(self._path):
-            rows = self._db.execute(query, (start, end)).fetchall()
+            rows = self._db.execute(query, (*self._owner, start, end)).fetchall()
         return without_gap(rows, start, str(self._path))
 
     def pick(self, positions: Sequence[int]) -> list[bytes]:
         """Return the entries at `positions`."""
-        query = f"SELECT position, entry FROM {self._table} WHERE position IN (SELECT value FROM json_each(?))"
+        where = f"{self._scope} AND position IN (SELECT value FROM json_each(?))"
+        query = f"SELECT position, entry FROM {self._table} WHERE {where}"
         with _storage_errors(self._path):
-            rows = self._db.execute(query, (json.dumps(list(positions)),)).fetchall()
+            rows = self._db.execute(query, (*self._owner, json.dumps(list(positions)))).fetchall()
         return in_order(positions, dict(rows), str(self._path))
 
     def strokes(self) -> int | None:
@@ -174,8 +184,9 @@ class SqliteJournal:
         with self.transaction():
             size = self.size()
             check_expected(size, expected_size)
+            insert = f"INSERT INTO {self._table} VALUES ({'?, ' * len(self._owner)}?, ?)"
             with _storage_errors(self._path):
-                self._db.executemany(f"INSERT INTO {self._table} VALUES (?, ?)", enumerate(entries, start=size))
+                self._db.executemany(insert, ((*self._owner, place, e) for place, e in enumerate(entries, start=size)))
         return size + len(entries)
 
     @contextmanager

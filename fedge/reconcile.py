@@ -24,7 +24,6 @@ from fedge.audit.proof import parse_receipt
 from fedge.audit.verify import Entry, verify_run
 from fedge.encoding import b64decode, parse
 from fedge.errors import AuditError
-from fedge.journal import SqliteJournal
 from fedge.rounds.findings import Findings
 from fedge.rounds.folder import ClientFolder
 from fedge.rounds.memory import Memory
@@ -75,7 +74,7 @@ def reconcile(run: Path, clients: Mapping[str, ClientFolder]) -> Reconciliation:
     counted: dict[str, int] = {}
     for client, folder in sorted(clients.items()):
         logged = [e for e in entries if e.signer == client]
-        memory = Memory(SqliteJournal(folder.state, "answers"), folder.root / "answer.safetensors")
+        memory = Memory(folder.journal("answers"), folder.answer)
         counted[client] = len(memory.answers(name))
         differences += [
             *_statements(client, name, logged, memory),
@@ -86,7 +85,7 @@ def reconcile(run: Path, clients: Mapping[str, ClientFolder]) -> Reconciliation:
 
 
 def _statements(client: str, run: str, logged: Sequence[Entry], memory: Memory) -> Iterator[Difference]:
-    receipts, overdue = memory.receipts(run), {a.seq for a in memory.overdue(run, 2**53)}
+    receipts, overdue = memory.receipts(run), set(memory.overdue(run, 2**53))
     for number, (entry, answer) in enumerate(zip_longest(logged, memory.answers(run))):
         if entry is not None and answer is not None:
             if entry.raw != answer.leaf_bytes:
@@ -106,7 +105,7 @@ def _statements(client: str, run: str, logged: Sequence[Entry], memory: Memory) 
 
 def _seen(folder: ClientFolder, run: str, memory: Memory) -> dict[Checkpoint, str]:
     """Return every checkpoint that the client was shown as the log of `run`, and where it kept it."""
-    pins = [Checkpoint(p["origin"], p["size"], b64decode(p["root"])) for p in map(parse, _journal(folder, "pins"))]
+    pins = [Checkpoint(p["origin"], p["size"], b64decode(p["root"])) for p in map(parse, folder.journal("pins").read())]
     given = {parse_body(parse_receipt(text).note.body): f"statement {n}'s" for n, text in memory.receipts(run).items()}
     return {c: f"the receipt of {whose} checkpoint" for c, whose in given.items()} | {
         c: "the checkpoint it has pinned" for c in pins if c.origin == f"fedge/{run}"
@@ -124,10 +123,6 @@ def _pasts(client: str, tree: Tree, seen: Mapping[Checkpoint, str]) -> Iterator[
 
 
 def _found(client: str, run: str, folder: ClientFolder) -> Iterator[Difference]:
-    finding = Findings(SqliteJournal(folder.state, "findings")).against(run)
+    finding = Findings(folder.journal("findings")).against(run)
     if finding:
         yield Difference(client, "found", None, f"{finding.at}: {finding.text}")
-
-
-def _journal(folder: ClientFolder, name: str) -> list[bytes]:
-    return SqliteJournal(folder.state, name).read()

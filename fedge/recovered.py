@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fedge.audit.leaves import DataUse, Evaluation, RoundClose, decode
+from fedge.audit.leaves import DataUse, Evaluation, Participant, RoundClose, RoundRoll, decode
 
 
 def missing_lines(entries: Sequence[bytes], known: set[int]) -> Iterator[dict[str, Any]]:
@@ -13,9 +14,15 @@ def missing_lines(entries: Sequence[bytes], known: set[int]) -> Iterator[dict[st
     leaves = [decode(entry)[0] for entry in entries]
     scores = {e.round: e for e in leaves if isinstance(e, Evaluation) and e.scope == "central"}
     uses = {(u.round, u.client): u for u in leaves if isinstance(u, DataUse) and u.work == "train"}
-    for closing in leaves:
-        if isinstance(closing, RoundClose) and closing.round not in known:
-            yield _line(closing, scores.get(closing.round), uses)
+    listed: list[Participant] = []
+    for leaf in leaves:
+        if isinstance(leaf, RoundRoll):
+            listed += leaf.participants
+        elif isinstance(leaf, RoundClose):
+            if leaf.round not in known:
+                whole = replace(leaf, participants=(*listed, *leaf.participants))
+                yield _line(whole, scores.get(leaf.round), uses)
+            listed = []
 
 
 def _line(closing: RoundClose, score: Evaluation | None, uses: dict[tuple[int, str], DataUse]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from fedge import __version__, compose, results, soundness, tracking
 from fedge.artefacts import write_plots
 from fedge.assemble import Assembled, Hooks, assemble, config_bytes, permitted
 from fedge.audit.verify import Verification, verify_run
+from fedge.carrying import carry, chosen_engine
 from fedge.config import RunConfig, TaskConfig
 from fedge.encoding import digest, timestamp, utc_now
 from fedge.errors import ConfigError, Interrupted, LogConflictError, StorageError
 from fedge.files import write_atomically
-from fedge.flower.apps import run_in_process
-from fedge.ids import RunId, run_id
+from fedge.ids import ClientId, RunId, run_id
 from fedge.learning import baseline, models
 from fedge.learning.task import Task
 from fedge.learning.tasks import builtin
@@ -26,13 +26,11 @@ from fedge.privacy import noise
 from fedge.recovered import missing_lines
 from fedge.reports.render import write_report
 from fedge.reports.report import Request
-from fedge.rounds import client
 from fedge.rounds.coordinator import Coordinator
 from fedge.rounds.folder import RunFolder
-from fedge.rounds.messages import Fleet, Hello, Parcel, sign
+from fedge.rounds.messages import Fleet
 from fedge.rounds.record import RoundRecord
 from fedge.rounds.state import State, StateStore
-from fedge.simulation.fleet import DirectFleet
 from fedge.simulation.permissions import withdraw_one
 from fedge.stopping import Stopper
 
@@ -143,20 +141,12 @@ def _write_start(config: RunConfig, folder: RunFolder) -> None:
 def _go(assembled: Assembled, watch: Watch) -> Result:
     watch.on_start(assembled)
     federated: list[Mapping[str, float] | None] = []
+    choice = chosen_engine(assembled)
+    if assembled.config.engine == "auto":
+        watch.on_step(f"engine=auto takes {choice.engine}: {choice.why}")
     with Stopper(watch.on_stop_requested) as stopper:
-        carry(assembled, lambda fleet: federated.append(_body(assembled, fleet, watch, stopper)))
+        carry(assembled, lambda fleet: federated.append(_body(assembled, fleet, watch, stopper)), choice.engine)
     return _finish(assembled, federated[0], watch)
-
-
-def carry(assembled: Assembled, body: Callable[[Fleet], None]) -> None:
-    """Run `body` with the fleet of the chosen engine: Flower's ServerApp and ClientApps, or plain calls."""
-    answers = {name: partial(client.answer, site) for name, site in assembled.sites.items()}
-    if assembled.config.engine == "direct":
-        body(DirectFleet(answers))
-        return
-    opening = assembled.plan.opening
-    hello = Hello(opening.run, opening.server_key, opening.log_key, timestamp(utc_now()))
-    run_in_process(answers, body, Parcel((sign(hello, assembled.server_key),)))
 
 
 def _body(assembled: Assembled, fleet: Fleet, watch: Watch, stopper: Stopper) -> Mapping[str, float] | None:
@@ -208,12 +198,11 @@ def _withdrawals(assembled: Assembled, before_round: int) -> None:
     """In a simulation: let the people withdraw who do so before round `before_round` (and all rounds before it)."""
     nth: dict[str, int] = {}
     for planned in sorted(assembled.config.consent.withdrawals, key=lambda w: w.round):
-        site = assembled.sites.get(planned.client)  # type: ignore[call-overload]
-        if site is None:
-            raise ConfigError(
-                f"consent.withdrawals: there is no client {planned.client!r}; known: {', '.join(assembled.sites)}"
-            )
+        if planned.client not in assembled.sites:
+            known = ", ".join(itertools.islice(assembled.sites, 20))
+            raise ConfigError(f"consent.withdrawals: there is no client {planned.client!r}; known: {known}")
         if planned.round <= before_round:
+            site = assembled.sites[ClientId(planned.client)]
             people, now = site.training.records.subjects, site.machine.clock()
             withdraw_one(site.permissions, people, assembled.config.purpose, now, nth.get(planned.client, 0))
             nth[planned.client] = nth.get(planned.client, 0) + 1
@@ -291,7 +280,7 @@ def _summary(result: Result, assembled: Assembled, lines: Sequence[Mapping[str, 
         "mechanism": assembled.config.privacy.mechanism,
         "secure_aggregation": assembled.config.privacy.secure_aggregation,
         "colluding": assembled.config.privacy.colluding if assembled.config.privacy.secure_aggregation else None,
-        "repeated_subjects": results.repeated_subjects(s.training.records.subjects for s in assembled.sites.values()),
+        "repeated_subjects": results.repeated_subjects(assembled.sites.training(c).subjects for c in assembled.sites),
         "bytes_down": sum(line["bytes_down"] for line in lines),
         "bytes_up": sum(line["bytes_up"] for line in lines),
         "verified": result.verification.holds,

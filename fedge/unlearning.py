@@ -26,19 +26,19 @@ from fedge.assemble import owner_of
 from fedge.audit.parts import Continues
 from fedge.audit.verify import Entry, Verification, verify_run
 from fedge.calibration import recipe_of
+from fedge.carrying import kept_engine
 from fedge.config import RunConfig
 from fedge.consent.request import Request
 from fedge.encoding import utc_now
 from fedge.errors import AuditError, BudgetError, ConfigError, PermissionRecordError
 from fedge.ids import Lineage
-from fedge.journal import SqliteJournal
 from fedge.learning.recipe import event
 from fedge.learning.task import Task
 from fedge.privacy.accountant import STATEMENT
 from fedge.privacy.ledger import Ledger
 from fedge.rounds import lineage
 from fedge.rounds.erasure import Stores
-from fedge.rounds.folder import ClientFolder, RunFolder
+from fedge.rounds.folder import RunFolder, client_folder
 from fedge.rounds.state import State, StateStore
 from fedge.running import Result, Watch, shipped, start
 
@@ -101,6 +101,7 @@ def plan(run: Path, stores: Stores, *, subject: str | None = None, erasure: str 
         consent=replace(config.consent, withdrawals=()),  # they have withdrawn already
         out=str(folder.root.parent),
         continues=continues,
+        engine=kept_engine(config, folder),
     )
     lines = results.read_lines(folder.metrics)
     return Redo(redone, before, costs, lines[-1]["scores"] if lines else {})
@@ -200,7 +201,7 @@ def _spent(entry: Entry) -> bool:
 
 def _cost(config: RunConfig, homes: Path, client: str, uses: list[Entry]) -> Cost:
     name = Lineage(uses[0].payload["dataset"]["lineage"])
-    ledger = Ledger(SqliteJournal(ClientFolder(homes / client).ledger, "spends"))
+    ledger = Ledger(client_folder(homes / client).journal("spends"))
     budget = ledger.budget(name)
     if budget is None:
         raise BudgetError(f"data set {name!r} has no budget any more; its owner sets one with: fedge budget set")

@@ -16,7 +16,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fedge"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"ids", "errors", "encoding", "signing", "bell", "journal", "postgres", "params", "files", "erasable"}),
+    frozenset(
+        {"ids", "errors", "encoding", "signing", "bell", "journal", "packed", "postgres", "params", "files", "erasable"}
+    ),
     frozenset({"privacy", "consent", "policy", "audit", "secagg"}),
     frozenset({"learning"}),
     frozenset({"rounds"}),
@@ -24,7 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "", "__main__", "cli", "compose", "config", "assemble", "running", "results", "recovered", "artefacts",
-            "tracking", "soundness", "stopping", "check", "storage", "lint",
+            "tracking", "soundness", "carrying", "stopping", "check", "storage", "lint",
             "reconcile", "export", "unlearning", "pack", "calibration",
         }
     ),

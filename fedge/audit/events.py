@@ -20,20 +20,20 @@ from typing import ClassVar, Literal
 from fedge.audit.counts import Counts
 from fedge.audit.forms import Code, Decimal, Digest, Key, KeyId, Moment, Name, Text, VerifierKey
 from fedge.audit.parts import (
+    Aim,
     Continues,
     Dataset,
     Digests,
     Outcome,
     Participant,
+    Party,
     Permission,
     PrivacySpend,
     PrivacyStatement,
     Resources,
     Unit,
 )
-
-Aim = Literal["risk", "post-market", "operation"]
-Party = Literal["server", "client"]
+from fedge.audit.rolls import RoundRoll, RunRoll
 
 
 @dataclass(frozen=True)
@@ -382,6 +382,6 @@ ClientLeaf = KeyRotate | ConsentSnapshot | DataUse | WithdrawalEffective | Repea
 """What only a client can state; each has `client`, `key`, `seq` and `previous`."""
 Leaf = (
     RunOpen | ClientEnrol | ClientRetire | KeyRotate | KeyRevoke | ConsentSnapshot | DataUse | WithdrawalEffective
-    | RepeatedSubjects | ErasureEffective | UpdateRejected | RoundClose | Evaluation | PolicyChange | Incident
-    | ReportIssued | RunStopped | RunResumed | RunClose
+    | RepeatedSubjects | ErasureEffective | UpdateRejected | RoundRoll | RoundClose | Evaluation | PolicyChange
+    | Incident | ReportIssued | RunStopped | RunResumed | RunRoll | RunClose
 )  # fmt: skip

@@ -48,21 +48,65 @@ from fedge.audit.parts import (
     PrivacyStatement,
     Resources,
 )
+from fedge.audit.rolls import RoundRoll, RunRoll
 from fedge.encoding import from_plain, parse, to_plain
 from fedge.errors import ParseError
 from fedge.signing import Envelope, PrivateKey, envelope_bytes, parse_envelope, seal
 
 __all__ = [
-    "EVENTS", "MAX_LEAF_BYTES", "ClientEnrol", "ClientLeaf", "ClientRetire", "ConsentSnapshot", "Continues", "Counts",
-    "DataUse", "Dataset", "Digests", "ErasureEffective", "Evaluation", "ExactCounts", "Incident", "KeyRevoke",
-    "KeyRotate", "Leaf", "Participant", "Permission", "PolicyChange", "PrivacySpend", "PrivacyStatement",
-    "RepeatedSubjects", "ReportIssued", "Resources", "RoundClose", "RunClose", "RunOpen", "RunResumed", "RunStopped",
-    "UpdateRejected", "WithdrawalEffective", "bounds", "bucket", "commitment", "decode", "encode", "event", "opens",
-    "payload_type", "plain", "publish", "schema",
+    "EVENTS",
+    "MAX_LEAF_BYTES",
+    "ROLL",
+    "ClientEnrol",
+    "ClientLeaf",
+    "ClientRetire",
+    "ConsentSnapshot",
+    "Continues",
+    "Counts",
+    "DataUse",
+    "Dataset",
+    "Digests",
+    "ErasureEffective",
+    "Evaluation",
+    "ExactCounts",
+    "Incident",
+    "KeyRevoke",
+    "KeyRotate",
+    "Leaf",
+    "Participant",
+    "Permission",
+    "PolicyChange",
+    "PrivacySpend",
+    "PrivacyStatement",
+    "RepeatedSubjects",
+    "ReportIssued",
+    "Resources",
+    "RoundClose",
+    "RoundRoll",
+    "RunClose",
+    "RunOpen",
+    "RunResumed",
+    "RunRoll",
+    "RunStopped",
+    "UpdateRejected",
+    "WithdrawalEffective",
+    "bounds",
+    "bucket",
+    "commitment",
+    "decode",
+    "encode",
+    "event",
+    "opens",
+    "payload_type",
+    "plain",
+    "publish",
+    "schema",
 ]  # fmt: skip
 
 MAX_LEAF_BYTES = 65_535
 """An entry bundle prefixes each entry with a 16-bit length (C2SP tlog-tiles)."""
+ROLL = 300
+"""So many clients are listed in one entry, whatever they are called; the rest of a list stands in entries before it."""
 
 
 def event(kind: type[Leaf]) -> str:

@@ -128,7 +128,12 @@ def verify(note: Note, key: VerifierKey) -> None:
     claimed = [s for s in note.signatures if s.made_by(key)]
     if len(claimed) != 1:
         raise SignatureError(f"the note bears {len(claimed)} signatures of {key.name}, expected one")
-    key.key.verify(claimed[0].raw, note.body.encode())
+    _verify(key.key, claimed[0].raw, note.body)
+
+
+@lru_cache(maxsize=64)  # thousands of witnesses in one process look at the same checkpoint; what fails is not kept
+def _verify(key: PublicKey, signature: bytes, body: str) -> None:
+    key.verify(signature, body.encode())
 
 
 def _signature(line: str) -> Signature:

@@ -16,6 +16,9 @@ Outcome = Literal["submitted", "skipped", "refused", "failed"]
 Participation = Literal["accepted", "refused", "rejected", "failed", "silent"]
 """What came of an order, as the server states it."""
 
+Aim = Literal["risk", "post-market", "operation"]
+Party = Literal["server", "client"]
+
 
 @dataclass(frozen=True)
 class PrivacyStatement:

@@ -549,6 +549,7 @@ EVENTS = {
     "update_rejected": _EVERY + "client:name round:int reason:code update:digest?",
     "round_close": _EVERY + "round:int attempt:int participants:[Participant] accepted:int model_in:digest"
     " model_out:digest void:bool reason:code? aggregation:code",
+    "round_roll": _EVERY + "round:int participants:[Participant]",
     "evaluation": _EVERY + "round:int scope:central|federated model:digest values:{code:decimal} noise_std:decimal?"
     " n:int?",
     "policy_change": _EVERY + "scope:text old_digest:digest new_digest:digest reason:text",
@@ -556,6 +557,7 @@ EVENTS = {
     "report_issued": _EVERY + "report:digest covers:int",
     "run_stopped": _EVERY + "round:int reason:code",
     "run_resumed": _EVERY + "round:int model:digest",
+    "run_roll": _EVERY + "leaves:{name:int}",
     "run_close": _EVERY + "rounds:int leaves:{name:int} model:digest",
 }
 """Every event and its members. What an event does to data its client signs (`_CLIENT`), all others the server."""
@@ -891,6 +893,22 @@ class Case:
         continues = self.opening["continues"]
         return int(continues["round"]) if continues else 0
 
+    @cached_property
+    def rolls(self) -> dict[int, list[Mapping[str, Any]]]:
+        """By round, the participants that are listed before its closing entry; a list of no closed round is refused."""
+        found: dict[int, list[Mapping[str, Any]]] = {}
+        closed: set[int] = set()
+        for entry in self.entries:
+            if entry.event == "round_close":
+                closed.add(entry.payload["round"])
+            elif entry.event == "round_roll":
+                if entry.payload["round"] in closed:
+                    raise Unproven(f"entry {entry.index} adds to a round that was closed before")
+                found.setdefault(entry.payload["round"], []).extend(entry.payload["participants"])
+        if not found.keys() <= closed:
+            raise Unproven("the log lists participants of a round that it never closes")
+        return found
+
     @property
     def final_model(self) -> str:
         """The digest of the model that the log ends with."""
@@ -1008,9 +1026,12 @@ def unbroken_models(case: Case) -> str:
             raise Unproven(f"entry {entry.index}: round {said['round']} does not follow from the one before")
         if said["void"] and said["model_out"] != model:
             raise Unproven(f"entry {entry.index}: void round {count} changed the model")
-        if said["accepted"] != sum(p["outcome"] == "accepted" for p in said["participants"]):
+        parts = [*case.rolls.get(count, ()), *said["participants"]]
+        if said["accepted"] != sum(p["outcome"] == "accepted" for p in parts):
             raise Unproven(f"entry {entry.index}: round {count} counts its accepted updates wrongly")
-        for part in said["participants"]:
+        if len({p["client"] for p in parts}) != len(parts):
+            raise Unproven(f"entry {entry.index}: round {count} lists a client twice")
+        for part in parts:
             _check_part(entry.index, said, part, answers.get((part["client"], count)), rejected)
         model = said["model_out"]
     said_of = f"from round {case.first_state + 1} on, " if case.first_state else ""
@@ -1052,8 +1073,13 @@ def closed_as_counted(case: Case) -> str:
     for entry in case.entries:
         if entry.by_client:
             counted[entry.signer] += 1
+    stated = dict(said["leaves"])
+    for roll in case.of("run_roll"):
+        if stated.keys() & roll.payload["leaves"].keys():
+            raise Unproven(f"entry {roll.index} counts the entries of a client that another counts, too")
+        stated |= roll.payload["leaves"]
     rounds = case.first_state + len(case.of("round_close"))
-    if (said["rounds"], said["leaves"], said["model"]) != (rounds, counted, case.final_model):
+    if (said["rounds"], stated, said["model"]) != (rounds, counted, case.final_model):
         raise Unproven("the closing entry counts rounds, entries or the model differently from the log")
     return f"closed {said['at']} after {said['rounds']} rounds"
 

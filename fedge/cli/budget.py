@@ -19,7 +19,6 @@ from fedge.cli.output import Format, FormatOption, console, number, print_json
 from fedge.encoding import utc_now
 from fedge.errors import ConfigError
 from fedge.ids import Lineage
-from fedge.journal import SqliteJournal
 from fedge.privacy import filter as privacy_filter
 from fedge.privacy.budget import Budget, Schedule, rounds_left
 from fedge.privacy.events import Event, Gaussian, NonPrivate, SampledGaussian
@@ -252,4 +251,4 @@ def _about(rows: Sequence[Mapping[str, Any]], renewed: bool) -> str:
 
 
 def _ledger(folder: ClientFolder) -> Ledger:
-    return Ledger(SqliteJournal(folder.ledger, "spends"))
+    return Ledger(folder.journal("spends"))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedge.errors import ConfigError, PermissionRecordError, StorageError
-from fedge.rounds.folder import ClientFolder, RunFolder
+from fedge.errors import ConfigError, PermissionRecordError
+from fedge.rounds.folder import ClientFolder, RunFolder, client_folder, is_client
+from fedge.rounds.folder import client_folders as folders_in
 
 if TYPE_CHECKING:
     from fedge.rounds.erasure import Stores
@@ -26,10 +27,10 @@ IdentifierOption = Annotated[
 
 def client_folders(path: Path) -> dict[str, ClientFolder]:
     """Return the client folders at or below `path`, by name. Raises ConfigError if there is none."""
-    if (path / "ledger.db").is_file():
-        return {path.resolve().name: ClientFolder(path)}
+    if is_client(path):
+        return {path.resolve().name: client_folder(path)}
     root = path / "clients" if (path / "clients").is_dir() else path
-    found = {p.name: ClientFolder(p) for p in sorted(root.glob("*")) if (p / "ledger.db").is_file()}
+    found = folders_in(root)
     if not found:
         raise ConfigError(
             f"{path} is neither a client's folder, nor a run's, nor a home of clients (no ledger.db there)"
@@ -49,10 +50,7 @@ def stores_of(folder: ClientFolder) -> Stores:
     """Open what the client in `folder` keeps about people. Raises StorageError if its secret is missing."""
     from fedge.rounds.erasure import open_stores  # here: it loads torch, and most commands open no store
 
-    try:
-        return open_stores(folder, folder.secret.read_bytes(), os.urandom)
-    except OSError as error:
-        raise StorageError(f"cannot read {folder.secret}: {error.strerror}") from error
+    return open_stores(folder, folder.read_secret(), os.urandom)
 
 
 def client_of_run(run: Path, client: str) -> ClientFolder:
@@ -67,8 +65,8 @@ def client_of_run(run: Path, client: str) -> ClientFolder:
     known = client_folders(Path(home) if home else run)
     if client in known:
         return known[client]
-    if (Path(client) / "ledger.db").is_file():
-        return ClientFolder(Path(client))
+    if is_client(Path(client)):
+        return client_folder(Path(client))
     raise ConfigError(f"--client: there is no client {client!r} in {run}; known: {', '.join(known)}")
 
 

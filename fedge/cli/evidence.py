@@ -20,7 +20,6 @@ from fedge.encoding import timestamp, to_plain, utc_now
 from fedge.errors import AuditError, ConfigError, StorageError
 from fedge.export import export as export_run
 from fedge.files import write_atomically
-from fedge.journal import SqliteJournal
 from fedge.reconcile import Reconciliation
 from fedge.reconcile import reconcile as compare
 from fedge.reports.proved import proved
@@ -124,7 +123,7 @@ def trust_again(
 ) -> None:
     """Let a client work again for a log it has found false. Its pin stays: a log that is still false stops it again."""
     folder = one_client(client)
-    Findings(SqliteJournal(folder.state, "findings")).clear(run, timestamp(utc_now()), because)
+    Findings(folder.journal("findings")).clear(run, timestamp(utc_now()), because)
     console.print(f"{folder.root.name} works for run {run} again", soft_wrap=True)
 
 
@@ -155,7 +154,7 @@ def _print_reconciliation(found: Reconciliation) -> None:
 
 def _findings(path: Path) -> Iterator[dict[str, Any]]:
     for client, folder in client_folders(path).items():
-        for item in Findings(SqliteJournal(folder.state, "findings")).history():
+        for item in Findings(folder.journal("findings")).history():
             kind = "finding" if isinstance(item, Finding) else "cleared"
             yield {"client": client, "kind": kind} | to_plain(item)
 

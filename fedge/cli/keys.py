@@ -146,7 +146,7 @@ def _run_of(book: Book) -> str:
 def _known_keys(book: Book, client: str) -> tuple[PublicKey, ...]:
     if client not in book.enrolled:
         raise ConfigError(f"the run knows no client {client!r}; it knows {', '.join(sorted(book.enrolled))}")
-    return book.chain(client_id(client)).keys
+    return tuple(book.chain(client_id(client)).keys)
 
 
 def _state(book: Book, leaf: Leaf) -> None:

@@ -58,7 +58,7 @@ class LiveTable:
             f"{config.strategy.name}, {privacy}, noise {config.privacy.noise}; engine {config.engine}",
             soft_wrap=True,
         )
-        repeated = results.repeated_subjects([site.training.records.subjects for site in assembled.sites.values()])
+        repeated = results.repeated_subjects(assembled.sites.training(name).subjects for name in assembled.sites)
         if config.privacy.unit == "record" and repeated:
             self._console.print(
                 f"[bold red]{repeated} people own more than one record: an epsilon for one record does not protect "

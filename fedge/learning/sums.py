@@ -50,7 +50,7 @@ def noisy_sum(
     if recipe.privacy.unit != "record" or recipe.privacy.adaptive is not None:
         raise UnsoundError("noise is shared for sums that are clipped per record, to a norm that all know beforehand")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
+        torch.default_generator.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
         module = load_params(task.model(), params)
         module.train()
         check_private(module)

@@ -47,7 +47,7 @@ def train(task: Task, params: Params, loader: Loader, recipe: Recipe, dice: Dice
     loss that cannot be trained privately.
     """
     with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
+        torch.default_generator.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
         module = load_params(task.model(), params)
         module.train()
         step = _private_steps if recipe.privacy is not None else _plain_steps

@@ -121,10 +121,10 @@ def _refusing(verdicts: Verdicts) -> Iterator[None]:
 def _check_fresh(site: Site, order: WorkOrder, now: datetime) -> None:
     if not moment(order.issued) - CLOCK_SKEW <= now <= moment(order.expires):
         raise Refused("order_expired")
-    before = [a for a in site.memory.answers(order.run) if a.work == order.work]
-    if any(a.round > order.round for a in before):
+    highest, answered = site.memory.latest(order.run, order.work)
+    if highest > order.round:
         raise Refused("replayed_order")
-    if any(a.round == order.round and a.substance != order.substance for a in before):
+    if highest == order.round and answered != {order.substance}:
         raise Refused("conflicting_order")
 
 
@@ -215,7 +215,7 @@ def _check_policy(site: Site, order: WorkOrder, job: Job, holding: Holding, reco
 
 def _check_ledger_is_latest(site: Site, order: WorkOrder) -> None:
     """Refuse if the ledger is older than the one that the client's last statement named: a copy was put back."""
-    stated = next((a.ledger for a in reversed(site.memory.answers(order.run)) if a.ledger), None)
+    stated = site.memory.stated_ledger(order.run)
     if stated is None:
         return
     size, _, hashed = stated.partition("@")

@@ -5,8 +5,9 @@ One fold over entries, at start and at every append: after a restart the server 
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from fedge.audit.leaves import (
     ClientEnrol,
@@ -16,6 +17,7 @@ from fedge.audit.leaves import (
     KeyRotate,
     Leaf,
     RoundClose,
+    RoundRoll,
     RunClose,
     RunOpen,
     RunResumed,
@@ -25,23 +27,22 @@ from fedge.audit.leaves import (
 from fedge.audit.log import AuditLog
 from fedge.audit.note import verifier_key
 from fedge.audit.trust import Trust, majority
-from fedge.encoding import digest
 from fedge.errors import ParseError
 from fedge.ids import ClientId, client_id
 from fedge.signing import PrivateKey, PublicKey, public_key
 
 
-@dataclass(frozen=True)
 class Chain:
     """Where a client's statements stand in the log: entry numbers in order, and the digest of each.
 
-    `keys` are all that have spoken for it, the last of them now; `named` are the entries that say so, one for each.
+    `keys` are all that have spoken for it, the last of them now; `named` are the entries that say so, one for each. It
+    grows in place, by 40 bytes a statement: a copy for each would make a long run quadratic.
     """
 
-    keys: tuple[PublicKey, ...]
-    entries: tuple[int, ...] = ()
-    digests: tuple[str, ...] = ()
-    named: tuple[int, ...] = ()
+    def __init__(self, key: PublicKey, named: int) -> None:
+        self.keys, self.named = [key], [named]
+        self.entries = array("q")
+        self._digests = bytearray()
 
     @property
     def key(self) -> PublicKey:
@@ -51,11 +52,28 @@ class Chain:
     @property
     def last(self) -> str | None:
         """The digest of the last statement, which the next one must name."""
-        return self.digests[-1] if self.digests else None
+        return self.digest(len(self.entries) - 1) if self.entries else None
+
+    def digest(self, seq: int) -> str:
+        """Return the digest of statement `seq`."""
+        return f"sha256:{self._digests[32 * seq : 32 * seq + 32].hex()}"
+
+    def grow(self, index: int, entry: bytes) -> None:
+        """Add the client's next statement, which is entry `index` of the log."""
+        self.entries.append(index)
+        self._digests += hashlib.sha256(entry).digest()
+
+    def change_key(self, key: PublicKey, index: int) -> None:
+        """Let `key` speak for the client from now on, as entry `index` says."""
+        self.keys.append(key)
+        self.named.append(index)
 
 
 class Book:
-    """The server's log with what it means; the only writer of entries."""
+    """The server's log with what it means; the only writer of entries.
+
+    `owed` are clients with statements of which this process has not yet sent the receipts.
+    """
 
     def __init__(self, log: AuditLog, key: PrivateKey) -> None:
         self.log, self._key = log, key
@@ -67,6 +85,9 @@ class Book:
         self._silenced: set[ClientId] = set()
         self._chains: dict[ClientId, Chain] = {}
         self._asked: dict[ClientId, int] = {}
+        self._active: dict[ClientId, ClientEnrol] | None = None
+        self._trust: Trust | None = None
+        self.owed: set[ClientId] = set()
         for index, entry in log.each():
             self._fold(index, entry)
 
@@ -78,7 +99,9 @@ class Book:
     @property
     def active(self) -> Mapping[ClientId, ClientEnrol]:
         """The clients that may speak: enrolled, not retired, and their key not revoked."""
-        return {c: e for c, e in self._enrolled.items() if c not in self._silenced}
+        if self._active is None:
+            self._active = {c: e for c, e in self._enrolled.items() if c not in self._silenced}
+        return self._active
 
     @property
     def done(self) -> int:
@@ -109,6 +132,11 @@ class Book:
         Who may no longer speak vouches for nothing either; the quorum stays at least what the opening promised, so that
         nobody can lower it by sending witnesses away.
         """
+        if self._trust is None:
+            self._trust = self._found_trust()
+        return self._trust
+
+    def _found_trust(self) -> Trust:
         if self.opening is None:
             raise ParseError("the log is not open")
         keys = {c: verifier_key(e.witness_key) for c, e in self.active.items()}
@@ -122,16 +150,20 @@ class Book:
 
     def _fold(self, index: int, entry: bytes) -> None:
         leaf, _ = decode(entry)
+        if isinstance(leaf, RunOpen | ClientEnrol | KeyRevoke | ClientRetire):
+            self._active = self._trust = None
         match leaf:
             case RunOpen():
                 self.opening = leaf
             case ClientEnrol():
                 self._enrolled[client_id(leaf.client)] = leaf
-                self._chains[client_id(leaf.client)] = Chain((public_key(leaf.key),), named=(index,))
+                self._chains[client_id(leaf.client)] = Chain(public_key(leaf.key), index)
             case KeyRevoke() if leaf.key == self.chain(client_id(leaf.client)).key.key_id:
                 self._silenced.add(client_id(leaf.client))
             case ClientRetire():
                 self._silenced.add(client_id(leaf.client))
+            case RoundRoll():
+                self._asked |= {client_id(p.client): leaf.round for p in leaf.participants}
             case RoundClose():
                 self.closed, self.resumed = leaf, 0
                 self._asked |= {client_id(p.client): leaf.round for p in leaf.participants}
@@ -142,7 +174,7 @@ class Book:
         if isinstance(leaf, ClientLeaf):
             client = client_id(leaf.client)
             chain = self.chain(client)
-            keys, named = chain.keys, chain.named
+            chain.grow(index, entry)
+            self.owed.add(client)
             if isinstance(leaf, KeyRotate):
-                keys, named = (*keys, public_key(leaf.new_key)), (*named, index)
-            self._chains[client] = Chain(keys, (*chain.entries, index), (*chain.digests, digest(entry)), named)
+                chain.change_key(public_key(leaf.new_key), index)

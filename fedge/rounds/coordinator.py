@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from fedge import params as parameters
 from fedge.audit.leaves import (
+    ROLL,
     Evaluation,
     Leaf,
     Participant,
     RoundClose,
+    RoundRoll,
     RunClose,
     RunResumed,
+    RunRoll,
     RunStopped,
     UpdateRejected,
 )
@@ -42,6 +46,8 @@ from fedge.rounds.secure.descent import EVERYBODY, learn_together
 from fedge.rounds.state import State, StateStore
 from fedge.rounds.tally import Tally
 from fedge.signing import PrivateKey
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class Coordinator:
             return None
         found = self._evaluate(state, evaluation_noise) if evaluation_noise is not None else None
         counts = {str(client): len(self.book.chain(client).entries) for client in self.book.enrolled}
-        self.book.append([RunClose(self.plan.run, self._now(), state.round, counts, state.model)])
+        self.book.append(self._last(state, counts))
         self.sealer.seal(self.fleet, state.round)
         return found
 
@@ -137,7 +143,9 @@ class Coordinator:
         self.states.prepare(new)
         self.reached("prepared")
         statements = [s for t in tallies for s in t.statements]
-        self.book.append([*self._rejections(round_, tallies), closing, self._central(new, scores)], statements)
+        self.book.append(
+            [*self._rejections(round_, tallies), *self._rolls(closing), self._central(new, scores)], statements
+        )
         self.reached("appended")
         self._release(new)
         seconds = {
@@ -233,6 +241,22 @@ class Coordinator:
 
     # ---- entries ------------------------------------------------------------------------------------------------
 
+    def _last(self, state: State, counts: Mapping[str, int]) -> list[Leaf]:
+        """Return the entries that close the log; long counts begin before the last of them."""
+        run, now, (*rolls, last) = self.plan.run, self._now(), parted(sorted(counts.items()))
+        return [
+            *(RunRoll(run, now, dict(roll)) for roll in rolls),
+            RunClose(run, now, state.round, dict(last), state.model),
+        ]
+
+    def _rolls(self, closing: RoundClose) -> list[Leaf]:
+        """Return `closing` with as many participants as an entry has room for, after entries with those before."""
+        *rolls, last = parted(closing.participants)
+        return [
+            *(RoundRoll(closing.run, closing.at, closing.round, tuple(roll)) for roll in rolls),
+            replace(closing, participants=tuple(last)),
+        ]
+
     def _closing(self, state: State, new: State, tallies: Sequence[Tally], reason: str | None) -> RoundClose:
         parts = tuple(Participant(t.part.client, t.part.outcome, t.part.reason) for t in tallies)
         return RoundClose(
@@ -277,6 +301,11 @@ class Coordinator:
 
     def _now(self) -> str:
         return timestamp(self.clock())
+
+
+def parted(items: Sequence[T]) -> list[Sequence[T]]:
+    """Return `items` in parts for which an entry has room; at least one, of which the last may be empty."""
+    return [items[i : i + ROLL] for i in range(0, max(1, len(items)), ROLL)]
 
 
 def _bytes(state: State, tallies: Sequence[Tally]) -> tuple[int, int]:

@@ -28,10 +28,11 @@ from fedge.consent.subjects import Erasing, Erasure, SubjectKeys
 from fedge.encoding import Clock, b64decode, b64encode, canonical, parse, timestamp
 from fedge.erasable import ErasableJournal
 from fedge.errors import PermissionRecordError, StorageError
+from fedge.files import FileSlot
 from fedge.ids import Lineage
 from fedge.rounds import lineage
 from fedge.rounds.approval import Approvals
-from fedge.rounds.folder import ClientFolder
+from fedge.rounds.folder import ClientFolder, PackedFolder
 from fedge.rounds.memory import Memory
 from fedge.rounds.site import Reached, passed
 from fedge.signing import RandomBytes
@@ -53,9 +54,9 @@ class Stores:
 
 def open_stores(folder: ClientFolder, secret: bytes, random_bytes: RandomBytes) -> Stores:
     """Open the stores in `folder`; `secret` is the client's, for finding people by their identifiers."""
-    _for_owner_only(folder.subjects)  # it holds keys
-    people, events = ErasableJournal(folder.subjects, "people"), ErasableJournal(folder.consent, "permissions")
-    pins = ErasableJournal(folder.state, "pins")
+    if not isinstance(folder, PackedFolder):
+        _for_owner_only(folder.subjects)  # it holds keys
+    people, events, pins = folder.journal("people"), folder.journal("permissions"), folder.journal("pins")
     subjects, answers = SubjectKeys(people, secret, random_bytes), pins.beside("answers")
     return Stores(
         folder=folder,
@@ -110,7 +111,8 @@ def finish(stores: Stores, clock: Clock, reached: Reached = passed) -> None:
         reached("answers")
         stores.approvals.erase(person)
         reached("approvals")
-        _remove(stores.folder.answer, stores.folder.faults)
+        stores.folder.answer.put(None)
+        FileSlot(stores.folder.faults).put(None)
         reached("caches")
         stores.subjects.destroy(erasing, timestamp(clock()))
         reached("destroyed")
@@ -151,12 +153,3 @@ def _without(bitmap: str, places: list[int]) -> str:
     bits = np.unpackbits(np.frombuffer(b64decode(bitmap), dtype=np.uint8))
     bits[places] = 0
     return b64encode(np.packbits(bits).tobytes())
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        for found in (path, path.with_name(path.name + ".partial")):
-            try:
-                found.unlink(missing_ok=True)
-            except OSError as error:
-                raise StorageError(f"cannot remove {found}: {error.strerror}; check permissions") from error

@@ -71,7 +71,8 @@ class Exchange:
 
     def reachable(self) -> list[ClientId]:
         """Return the clients that may speak and can be reached now, sorted."""
-        return sorted(c for c in self.fleet.roster() if c in self.book.active)
+        active = self.book.active
+        return sorted(c for c in self.fleet.roster() if c in active)
 
     def ask(
         self,

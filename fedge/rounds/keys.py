@@ -40,6 +40,17 @@ class ClientKey:
         path.unlink()
 
 
+class DerivedKey(ClientKey):
+    """A key that lies in no file, so that none can take its place: that of a client among thousands simulated ones."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self.current = key
+
+    def wanted(self) -> PrivateKey | None:
+        """Return None: it stays."""
+        return None
+
+
 def next_key(path: Path) -> Path:
     """Return where the key lies that is to replace the one in `path`."""
     return path.with_name(path.name + ".next")

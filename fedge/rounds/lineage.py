@@ -83,7 +83,8 @@ def models_with(entries: Sequence[Logged], found: Sequence[Use]) -> dict[int, st
     The first is that of the first round in which the server accepted an update computed from their records.
     """
     closings = [e.payload for e in entries if e.event == "round_close"]
-    accepted = {(c["round"], p["client"]) for c in closings for p in c["participants"] if p["outcome"] == "accepted"}
+    lists = [*closings, *(e.payload for e in entries if e.event == "round_roll")]
+    accepted = {(c["round"], p["client"]) for c in lists for p in c["participants"] if p["outcome"] == "accepted"}
     first = first_used([u for u in found if (u.leaf.round, u.leaf.client) in accepted])
     return {c["round"]: c["model_out"] for c in closings if first is not None and c["round"] >= first}
 

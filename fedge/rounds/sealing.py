@@ -9,11 +9,12 @@ If we crash before `publish`, nothing was shown but to witnesses, and the same e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedge.audit.checkpoint import check_cosignature
+from fedge.audit.leaves import ClientEnrol
 from fedge.audit.note import Note, Signature, VerifierKey, parse, verifier_key
 from fedge.encoding import Clock, b64encode, timestamp
 from fedge.errors import AuditError, FedgeError
@@ -45,22 +46,46 @@ class Sealer:
 
         Raises AuditError, naming each witness's reason, if too few cosign.
         """
-        note = self.book.log.signed_checkpoint()
-        answers = self._ask(fleet, round_, note, self.book.active)
-        behind = [c for c, a in answers.items() if a.refusal and a.pinned_size != self.pinned.get(c, 0)]
-        if behind:  # what we believed of their pins was wrong (a restart): serve them from where they stand
-            self.pinned |= {client: answers[client].pinned_size for client in behind}
-            answers |= self._ask(fleet, round_, note, behind)
-        signatures = self._verified(note, answers)
-        trust = self.book.trust()
+        note, trust, active = self.book.log.signed_checkpoint(), self.book.trust(), self.book.active
+        answers, signatures = self._sealed(fleet, round_, note, self._panel(active))
         if len(trust.vouching(s.name for s in signatures.values())) < trust.quorum:
-            raise AuditError(_too_few(len(signatures), trust.quorum, self.book.active, answers))
+            rest = [c for c in active if c not in answers]
+            more = self._sealed(fleet, round_, note, rest) if rest else ({}, {})
+            answers, signatures = answers | more[0], signatures | more[1]
+        if len(trust.vouching(s.name for s in signatures.values())) < trust.quorum:
+            raise AuditError(_too_few(len(signatures), trust.quorum, active, answers))
         lines = tuple(signatures[c] for c in sorted(signatures))
         self.reached("cosigned")
         self.book.log.publish(self.audit, note.with_signatures(lines), trust, self.reached)
         for client in signatures:
             self.pinned[client] = self.book.log.size
             self.proved[client] = len(self.book.chain(client).entries)
+            self.book.owed.discard(client)
+
+    def _panel(self, active: Mapping[ClientId, ClientEnrol]) -> list[ClientId]:
+        """Return whom to ask: everybody who is owed a receipt, and one client of each organisation besides.
+
+        Where each client is an organisation of its own that is everybody. Thousands of devices of a few organisations
+        need not all be woken for a quorum of these; if it fails, the others are asked too.
+        """
+        asked = dict.fromkeys(sorted(c for c in self.book.owed if c in active))
+        spoken_for = {active[c].organisation for c in asked}
+        for client, enrolled in active.items():
+            if enrolled.organisation not in spoken_for:
+                spoken_for.add(enrolled.organisation)
+                asked[client] = None
+        return list(asked)
+
+    def _sealed(
+        self, fleet: Fleet, round_: int, note: Note, clients: Sequence[ClientId]
+    ) -> tuple[dict[ClientId, SealAnswer], dict[ClientId, Signature]]:
+        """Return what `clients` answer, and the cosignatures that verify."""
+        answers = self._ask(fleet, round_, note, clients)
+        behind = [c for c, a in answers.items() if a.refusal and a.pinned_size != self.pinned.get(c, 0)]
+        if behind:  # what we believed of their pins was wrong (a restart): serve them from where they stand
+            self.pinned |= {client: answers[client].pinned_size for client in behind}
+            answers |= self._ask(fleet, round_, note, behind)
+        return answers, self._verified(note, answers)
 
     def _ask(self, fleet: Fleet, round_: int, note: Note, clients: Iterable[ClientId]) -> dict[ClientId, SealAnswer]:
         parcels = {c: Parcel((sign(self._request(c, round_, note), self.key),)) for c in clients}

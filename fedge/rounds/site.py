@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from fedge.audit.leaves import Dataset
 from fedge.audit.note import ED25519, VerifierKey
@@ -81,12 +82,42 @@ class Machine:
     device: str = "cpu"
 
 
+class Face(Protocol):
+    """What of a client the server sees: enough to introduce it, and made without opening what it holds."""
+
+    @property
+    def client(self) -> ClientId:
+        """Its name."""
+        ...
+
+    @property
+    def organisation(self) -> str:
+        """For whom it speaks."""
+        ...
+
+    @property
+    def key(self) -> PrivateKey:
+        """The key that signs its statements."""
+        ...
+
+    @property
+    def witness(self) -> Witness:
+        """By which it cosigns."""
+        ...
+
+    @property
+    def server(self) -> Server:
+        """The server that it works for."""
+        ...
+
+
 @dataclass(frozen=True)
 class Site:
     """One client. `dice` makes the source of all randomness of a job from (work, round).
 
     `subjects` holds a key for each person, `approvals` the cohorts that the owner has approved.
-    `receipts` and `faults` are where the client keeps its receipts, and tracebacks that may quote data.
+    `receipts` is where the client lays out its receipts as files, None: they stay in its own record. Tracebacks, which
+    may quote data, go to `faults`.
     """
 
     client: ClientId
@@ -108,7 +139,7 @@ class Site:
     findings: Findings
     dice: Callable[[str, int], Dice]
     machine: Machine
-    receipts: Path
+    receipts: Path | None
     faults: Path
     reached: Reached = passed
     on_read: OnRead | None = None

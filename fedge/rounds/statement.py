@@ -101,7 +101,7 @@ def _heading(site: Site, run: str, at: datetime) -> _Heading:
         at=timestamp(at),
         client=site.client,
         key=site.key.public.key_id,
-        seq=len(site.memory.answers(run)),
+        seq=site.memory.count(run),
         previous=site.memory.previous(run),
     )
 

@@ -79,7 +79,7 @@ def _statements(order: WorkOrder, parcel: Parcel, chain: Chain) -> tuple[tuple[b
     if not 0 < len(parcel.statements) <= MAX_STATEMENTS:
         raise RoundError("an answer holds at least one statement")
     fresh: list[bytes] = []
-    last, keys, answering = chain.last, chain.keys, None
+    last, keys, answering = chain.last, list(chain.keys), None
     for statement in parcel.statements:
         leaf, envelope = decode(statement)
         if not isinstance(leaf, ClientLeaf) or (leaf.run, leaf.client) != (order.run, order.client):
@@ -87,7 +87,7 @@ def _statements(order: WorkOrder, parcel: Parcel, chain: Chain) -> tuple[tuple[b
         if isinstance(leaf, DataUse) and leaf.order == order.substance:
             answering = leaf
         if leaf.seq < len(chain.entries):  # the log has it already: the client had no receipt yet
-            if digest(statement) != chain.digests[leaf.seq]:
+            if digest(statement) != chain.digest(leaf.seq):
                 raise RoundError("the client has stated something else in this place before")
             continue
         unseal(envelope, envelope.payload_type, keys[-1])
@@ -98,7 +98,7 @@ def _statements(order: WorkOrder, parcel: Parcel, chain: Chain) -> tuple[tuple[b
         if isinstance(leaf, KeyRotate):
             if (fresh_key := public_key(leaf.new_key)) in keys:
                 raise RoundError("the client goes back to a key that it has given up")
-            keys = (*keys, fresh_key)
+            keys.append(fresh_key)
     if answering is None:
         raise RoundError("no statement answers the order")
     return tuple(fresh), answering

@@ -53,9 +53,10 @@ def _cosign(site: Site, request: SealRequest) -> str:
     if finding := site.findings.against(request.run):
         raise LogConflictError(f"this client found on {finding.at}: {finding.text}; its owner has not cleared that")
     log, proved = site.server.log_of(request.run), _proved(site, request)
-    overdue = [a for a in site.memory.overdue(request.run, request.round + 1) if a.seq not in proved]
+    overdue = [seq for seq in site.memory.overdue(request.run, request.round + 1) if seq not in proved]
     if overdue:
-        raise ProofError(f"statement {overdue[0].seq} of round {overdue[0].round} was handed in and is not in the log")
+        round_ = site.memory.statement(request.run, overdue[0]).round
+        raise ProofError(f"statement {overdue[0]} of round {round_} was handed in and is not in the log")
     offer, proof = Pin(request.checkpoint, request.issued), [b64decode(h) for h in request.consistency]
     with site.witness.transaction():  # the pin and the receipts under it stand or fall together
         cosignature = site.witness.add_checkpoint(offer, log, request.old_size, proof)
@@ -77,19 +78,23 @@ def lay_out_receipts(site: Site, run: str) -> None:
 
     The client's own record of them is what is durable: a power cut may take a file away again.
     """
-    missing = {seq: text for seq, text in site.memory.receipts(run).items() if not _receipt_file(site, seq).exists()}
+    if site.receipts is None:
+        return
+    receipts = site.memory.receipts(run)
+    missing = {seq: text for seq, text in receipts.items() if not _receipt_file(site.receipts, seq).exists()}
     _lay_out(site, run, {seq: parse_receipt(text) for seq, text in missing.items()})
 
 
 def _lay_out(site: Site, run: str, receipts: Mapping[int, Proof]) -> None:
-    answers = site.memory.answers(run)
+    if site.receipts is None:
+        return
     for seq, receipt in receipts.items():
-        whole = replace(receipt, entry=answers[seq].leaf_bytes)
-        write_atomically(_receipt_file(site, seq), whole.text.encode(), durable=False)
+        whole = replace(receipt, entry=site.memory.statement(run, seq).leaf_bytes)
+        write_atomically(_receipt_file(site.receipts, seq), whole.text.encode(), durable=False)
 
 
-def _receipt_file(site: Site, seq: int) -> Path:
-    return site.receipts / f"statement-{seq:04d}.tlog-proof"
+def _receipt_file(folder: Path, seq: int) -> Path:
+    return folder / f"statement-{seq:04d}.tlog-proof"
 
 
 def _proved(site: Site, request: SealRequest) -> Mapping[int, Proof]:
@@ -97,14 +102,14 @@ def _proved(site: Site, request: SealRequest) -> Mapping[int, Proof]:
 
     Whether the log has signed that checkpoint is for `Witness.add_checkpoint` to say, before any of them is kept.
     """
-    answers, note = site.memory.answers(request.run), parse(request.checkpoint)
+    count, note = site.memory.count(request.run), parse(request.checkpoint)
     proved: dict[int, Proof] = {}
     for key, text in request.receipts.items():
-        if not key.isdecimal() or int(key) >= len(answers):
+        if not key.isdecimal() or int(key) >= count:
             raise ProofError(f"a receipt for statement {key!r}, which this client never made")
         receipt = parse_receipt(text)
         if receipt.note != note:
             raise ProofError(f"the receipt of statement {key} is under another checkpoint")
-        verify_included(receipt, answers[int(key)].leaf_bytes)
+        verify_included(receipt, site.memory.statement(request.run, int(key)).leaf_bytes)
         proved[int(key)] = receipt
     return proved

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,21 @@ from fedge.rounds.statement import (
 
 Compute = Callable[[Job, Loader], Params]
 """From permitted records to the tensors that leave."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An order that a client has taken up: its spend is durable, and nothing is computed yet.
+
+    `loader` is the way to the records that were admitted.
+    """
+
+    site: Site
+    order: WorkOrder
+    model: Params
+    begun: Begun
+    admitted: Admitted
+    loader: Loader
 
 
 def read_order(site: Site, parcel: Parcel) -> WorkOrder:
@@ -82,15 +97,26 @@ def attempt_of(answer: Answer) -> int:
 
 def carry_out(site: Site, order: WorkOrder, model: Params, compute: Compute) -> Parcel:
     """Do what `order` asks, or refuse, and return the client's answer; `compute` makes what leaves, once admitted."""
+    taken = take_up(site, order, model)
+    return taken if isinstance(taken, Parcel) else settle(taken, learned(taken, compute))
+
+
+def take_up(site: Site, order: WorkOrder, model: Params) -> Taken | Parcel:
+    """Judge `order` and reserve its spend, or return the refusal. Whoever learns does so once this is durable."""
     begun = prepare(site, order, model)
     try:
         admitted = admit(site, order, begun.at)
     except Refused as refusal:
         return refused(site, order, begun, refusal)
-    site.reached("reserved")
-    result = settled(site, order, learned(site, order, admitted, compute))
+    return Taken(site, order, model, begun, admitted, loader_for(site, order, admitted))
+
+
+def settle(taken: Taken, result: Result) -> Parcel:
+    """Look once more who permits it, state how the order ended, and return the answer."""
+    site, order = taken.site, taken.order
+    said = settled(site, order, result)
     site.reached("learned")
-    return committed(site, order, admitted, result, begun)
+    return committed(site, order, taken.admitted, said, taken.begun)
 
 
 def prepare(site: Site, order: WorkOrder, model: Params) -> Begun:
@@ -121,12 +147,13 @@ def committed(site: Site, order: WorkOrder, admitted: Admitted, result: Result, 
 # ---- learn: from permitted records to what may leave ------------------------------------------------------------
 
 
-def learned(site: Site, order: WorkOrder, admitted: Admitted, compute: Compute) -> Result:
+def learned(taken: Taken, compute: Compute) -> Result:
     """Carry out the job; a fault in the task's own code is an outcome, not a crash of the client.
 
     Its traceback may quote data, so it stays with the client.
     """
-    loader = loader_for(site, order, admitted)
+    site, admitted, loader = taken.site, taken.admitted, taken.loader
+    site.reached("reserved")
     try:
         tensors = _finite(compute(admitted.job, loader))
     except FedgeError as error:
@@ -214,7 +241,7 @@ def _change_key(site: Site, order: WorkOrder, begun: Begun) -> None:
         return
     for run in dict.fromkeys([*site.memory.runs(), order.run]):
         if site.memory.answer_to(run, fresh.public.text) is None:
-            round_ = order.round if run == order.run else site.memory.answers(run)[-1].round
+            round_ = order.round if run == order.run else site.memory.statement(run, site.memory.count(run) - 1).round
             site.memory.keep(rotation(site, run, round_, fresh.public, begun.at), None)
     site.reached("rotated")
     site.keys.switch()
@@ -222,13 +249,15 @@ def _change_key(site: Site, order: WorkOrder, begun: Begun) -> None:
 
 def _state_withdrawals(site: Site, order: WorkOrder, begun: Begun) -> None:
     """State every withdrawal since the client's first statement in this run, once."""
-    answers = site.memory.answers(order.run)
-    if not answers:
+    if not site.memory.count(order.run):
         return
-    first = decode(answers[0].leaf_bytes)[0].at
+    withdrawals = site.permissions.withdrawals()
+    if not withdrawals:
+        return
+    first = decode(site.memory.statement(order.run, 0).leaf_bytes)[0].at
     everyone = {*site.training.records.subjects, *site.evaluation.records.subjects}
     people = everyone - site.subjects.gone()  # of an erased person only the erasure is stated
-    for event in site.permissions.withdrawals():
+    for event in withdrawals:
         if event.subject not in people or event.recorded_at < first:
             continue
         if site.memory.answer_to(order.run, subject_commitment(site, order.run, event)) is None:

@@ -1,4 +1,4 @@
-"""A simulated population: each client a folder of its own, with keys, permissions, a ledger and records.
+"""A simulated client: a folder of its own, with keys, permissions, a ledger and records.
 
 What a client is does not depend on the run: its folder may outlive it (`population.home`), and then its keys, the
 permissions given to it and the budget spent are those of the runs before. What is drawn is drawn from the seed: who
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,11 @@ from numpy.typing import NDArray
 from fedge.audit.leaves import Dataset
 from fedge.audit.witness import Witness
 from fedge.consent.store import PermissionStore
-from fedge.consent.subjects import SubjectKeys
-from fedge.encoding import timestamp
+from fedge.encoding import Clock, timestamp
 from fedge.errors import StorageError
 from fedge.files import write_atomically
-from fedge.ids import ClientId, Lineage, client_id
-from fedge.journal import SqliteJournal
+from fedge.ids import ClientId, Lineage, SubjectId, client_id
+from fedge.journal import Journal
 from fedge.learning.loader import OnRead
 from fedge.learning.task import Records, Task
 from fedge.policy import ClientPolicy
@@ -34,11 +35,11 @@ from fedge.rounds import erasure
 from fedge.rounds.approval import cohort
 from fedge.rounds.erasure import Stores
 from fedge.rounds.findings import Findings
-from fedge.rounds.folder import ClientFolder
-from fedge.rounds.keys import ClientKey
+from fedge.rounds.folder import ClientFolder, PackedFolder
+from fedge.rounds.keys import ClientKey, DerivedKey
 from fedge.rounds.secure.sessions import Sessions
 from fedge.rounds.site import Holding, Machine, Reached, Server, Site, passed
-from fedge.signing import RandomBytes, generate, load_private, save_private
+from fedge.signing import PrivateKey, RandomBytes, generate, load_private, save_private
 from fedge.simulation import permissions
 from fedge.simulation.permissions import Ground, Shares
 
@@ -60,61 +61,90 @@ class Owner:
 
 @dataclass(frozen=True)
 class World:
-    """What all simulated clients share: the task, the server they work for, the machine, the seeds.
+    """What all simulated clients share: the task, the server they work for, the seeds, and a machine for each.
 
     `passphrase` opens their key files.
     """
 
     task: Task
     server: Server
-    machine: Machine
+    machine: Callable[[str], Machine]
     rng: Callable[[str, str], Generator]
     dice: Callable[[ClientId, str, int], Dice]
     reached: Callable[[ClientId], Reached] = lambda _client: passed
     on_read: Callable[[ClientId], OnRead | None] = lambda _client: None
     passphrase: str | None = field(default=None, repr=False)
 
+    @cached_property
+    def task_digest(self) -> str:
+        """The digest of the task that all clients have approved."""
+        return self.task.digest()
 
-def site(world: World, owner: Owner, name: str, records: Records, folder: ClientFolder, receipts: Path) -> Site:
+
+@dataclass(frozen=True)
+class Introduced:
+    """What of a simulated client the server sees, without the rest of it (`rounds.site.Face`)."""
+
+    client: ClientId
+    organisation: str
+    key: PrivateKey
+    witness: Witness
+    server: Server
+
+
+def introduced(world: World, name: str, organisation: str, folder: PackedFolder) -> Introduced:
+    """Return the face of client `name` of a packed population."""
+    keys, witness = _keys(world, world.machine(name), name, folder, folder.journal("pins"))
+    return Introduced(client_id(name), organisation, keys.current, witness, world.server)
+
+
+def site(
+    world: World,
+    owner: Owner,
+    name: str,
+    organisation: str,
+    records: Records,
+    folder: ClientFolder,
+    receipts: Path | None,
+) -> Site:
     """Return client `name`, which holds `records`; what its folder already holds is kept.
 
     An erasure that a crash has cut off is finished first. Whoever is erased stays out, though the public data still
     hold them; their records are left out after the split, so that everybody else is where they were.
     """
     client = client_id(name)
-    random_bytes, clock = world.machine.random_bytes, world.machine.clock
-    stores = erasure.open_stores(folder, _kept_secret(folder.secret, random_bytes), random_bytes)
-    erasure.finish(stores, clock)
-    training, evaluation = (
-        _present(part, stores.subjects)
-        for part in _held_back(records, owner.evaluation_share, world.rng("evaluation", name))
-    )
-    everyone = _present(records, stores.subjects).subjects
+    machine = world.machine(name)
+    stores = erasure.open_stores(folder, _secret(folder, machine.random_bytes), machine.random_bytes)
+    erasure.finish(stores, machine.clock)
+    known = dict(zip(records.subjects, stores.subjects.enrol(records.subjects), strict=True))
+    parts = held_back(records, owner.evaluation_share, world.rng("evaluation", name))
+    training, evaluation = (_present(part, known) for part in parts)
+    everyone = _present(records, known).subjects
     holdings = [
-        _holding(world, lineage, part, stores, owner.facts)
+        _holding(world, machine.clock, lineage, part, stores, owner.facts)
         for lineage, part in ((_lineage(world.task, client), training), (_evaluation(world.task, client), evaluation))
     ]
-    witness_key = load_private(_kept_key(folder.witness_key, world), world.passphrase)
+    keys, witness = _keys(world, machine, name, folder, stores.pins)
     return Site(
         client=client,
-        organisation=name,
-        keys=ClientKey(_kept_key(folder.key, world), world.passphrase),
+        organisation=organisation,
+        keys=keys,
         subjects=stores.subjects,
         approvals=stores.approvals,
-        witness=Witness(f"{name}-witness", witness_key, stores.pins, clock),
+        witness=witness,
         server=world.server,
         task=world.task,
-        task_digest=world.task.digest(),
+        task_digest=world.task_digest,
         training=holdings[0],
         evaluation=holdings[1],
-        permissions=_permissions(world, owner, name, everyone, stores),
-        ledger=_ledger(world, owner, client, folder),
+        permissions=_permissions(world, owner, name, everyone, stores, machine.clock()),
+        ledger=_ledger(world, owner, client, folder, machine.clock()),
         policy=owner.policy,
         memory=stores.memory,
         sessions=Sessions(folder.sessions),
         findings=Findings(stores.pins.beside("findings")),
         dice=lambda work, round_: world.dice(client, work, round_),
-        machine=world.machine,
+        machine=machine,
         receipts=receipts,
         faults=folder.faults,
         reached=world.reached(client),
@@ -122,7 +152,7 @@ def site(world: World, owner: Owner, name: str, records: Records, folder: Client
     )
 
 
-def _held_back(records: Records, share: float, rng: Generator) -> tuple[Records, Records]:
+def held_back(records: Records, share: float, rng: Generator) -> tuple[Records, Records]:
     """Return the records to train on, and those that are only ever evaluated on; nobody has records in both."""
     people = {name: number for number, name in enumerate(dict.fromkeys(records.subjects))}
     order: NDArray[np.int64] = rng.permutation(len(people)).astype(np.int64)
@@ -132,18 +162,20 @@ def _held_back(records: Records, share: float, rng: Generator) -> tuple[Records,
     return records.take(np.flatnonzero(~held)), records.take(np.flatnonzero(held))
 
 
-def _present(records: Records, keys: SubjectKeys) -> Records:
+def _present(records: Records, known: Mapping[str, SubjectId | None]) -> Records:
     """Return the records of people who are not erased, under their pseudonyms."""
-    names = keys.enrol(records.subjects)
+    names = [known[person] for person in records.subjects]
     here = records.take(np.asarray([i for i, name in enumerate(names) if name is not None], dtype=np.int64))
     return replace(here, subjects=tuple(name for name in names if name is not None))
 
 
-def _holding(world: World, lineage: Lineage, records: Records, stores: Stores, facts: frozenset[str]) -> Holding:
+def _holding(
+    world: World, clock: Clock, lineage: Lineage, records: Records, stores: Stores, facts: frozenset[str]
+) -> Holding:
     """Return a data set; simulated owners approve it when they first see it, and never again."""
     found = cohort(lineage, records, stores.subjects)
     if stores.approvals.approved(lineage) is None:
-        stores.approvals.approve(found, timestamp(world.machine.clock()))
+        stores.approvals.approve(found, timestamp(clock()))
     dataset = Dataset(
         lineage=lineage,
         commitment=found.root,
@@ -156,16 +188,17 @@ def _holding(world: World, lineage: Lineage, records: Records, stores: Stores, f
     return Holding(records, found, dataset, facts=facts)
 
 
-def _permissions(world: World, owner: Owner, name: str, everyone: tuple[str, ...], stores: Stores) -> PermissionStore:
+def _permissions(
+    world: World, owner: Owner, name: str, everyone: tuple[str, ...], stores: Stores, now: datetime
+) -> PermissionStore:
     if stores.events.size() == 0:
-        now, rng = world.machine.clock(), world.rng("consent", name)
+        rng = world.rng("consent", name)
         stores.permissions.append(permissions.drawn(everyone, owner.ground, owner.shares, owner.purpose, now, rng))
     return stores.permissions
 
 
-def _ledger(world: World, owner: Owner, client: ClientId, folder: ClientFolder) -> Ledger:
-    ledger = Ledger(SqliteJournal(folder.ledger, "spends"))
-    now = world.machine.clock()
+def _ledger(world: World, owner: Owner, client: ClientId, folder: ClientFolder, now: datetime) -> Ledger:
+    ledger = Ledger(folder.journal("spends"))
     own = owner.budgets.get(client)
     budget = owner.budget if own is None else replace(owner.budget, epsilon=own)
     for lineage, allowed in (
@@ -185,16 +218,30 @@ def _evaluation(task: Task, client: ClientId) -> Lineage:
     return Lineage(f"{task.name}/{client}/evaluation")
 
 
-def _kept_key(path: Path, world: World) -> Path:
+def _keys(world: World, machine: Machine, name: str, folder: ClientFolder, pins: Journal) -> tuple[ClientKey, Witness]:
+    """Return the client's own key and its witness; new keys are made where none lie."""
+    if isinstance(folder, PackedFolder):
+        keys: ClientKey = DerivedKey(PrivateKey(folder.derived("client")))
+        witness_key = PrivateKey(folder.derived("witness"))
+    else:
+        keys = ClientKey(_kept_key(folder.key, machine.random_bytes, world.passphrase), world.passphrase)
+        kept = _kept_key(folder.witness_key, machine.random_bytes, world.passphrase)
+        witness_key = load_private(kept, world.passphrase)
+    return keys, Witness(f"{name}-witness", witness_key, pins, machine.clock)
+
+
+def _kept_key(path: Path, random_bytes: RandomBytes, passphrase: str | None) -> Path:
     if not path.exists():
-        save_private(generate(world.machine.random_bytes), path, world.passphrase)
+        save_private(generate(random_bytes), path, passphrase)
     return path
 
 
-def _kept_secret(path: Path, random_bytes: RandomBytes) -> bytes:
-    if not path.exists():
-        write_atomically(path, random_bytes(32), mode=0o600)
-    secret = path.read_bytes()
+def _secret(folder: ClientFolder, random_bytes: RandomBytes) -> bytes:
+    if not isinstance(folder, PackedFolder) and not folder.secret.exists():
+        write_atomically(folder.secret, random_bytes(32), mode=0o600)
+    secret = folder.read_secret()
     if len(secret) != 32:
-        raise StorageError(f"{path} is damaged: a pseudonym key has 32 bytes; restore it, pseudonyms depend on it")
+        raise StorageError(
+            f"{folder.secret} is damaged: a pseudonym key has 32 bytes; restore it, pseudonyms depend on it"
+        )
     return secret

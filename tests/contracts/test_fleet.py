@@ -1,6 +1,8 @@
 """What the coordinator may rely on, of every fleet: answers by name, and silence for everything that is broken."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,10 @@ from fedge.ids import ClientId
 from fedge.params import digest
 from fedge.rounds.messages import Enrolment, Fleet, Hello, Kind, Parcel, sign
 from fedge.signing import PrivateKey
+from fedge.simulation import fleet as simulation
 from fedge.simulation.fleet import DirectFleet
+from fedge.simulation.pool import PoolFleet
+from fedge.simulation.sites import Group
 
 Answer = Callable[[Kind, Parcel], Parcel]
 Make = Callable[[Mapping[ClientId, Answer]], Fleet]
@@ -53,9 +58,39 @@ def backwards_over_flower(answers: Mapping[ClientId, Answer]) -> Fleet:
 FLEETS: Mapping[str, Make] = {"direct": DirectFleet, "flower": over_flower, "flower backwards": backwards_over_flower}
 
 
-@pytest.fixture(params=FLEETS)
-def make(request: pytest.FixtureRequest) -> Make:
-    return FLEETS[request.param]
+class Held(dict[ClientId, ClientId]):
+    """Sites of which nothing is known but their names; each is a group of its own."""
+
+    def together(self, names: Iterable[ClientId]) -> list[Group]:
+        return [Group((name,), nullcontext) for name in sorted(names)]
+
+    def forget(self, names: Iterable[ClientId]) -> None:
+        pass
+
+
+def in_phases(answers: Mapping[ClientId, Answer], monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """A cohort fleet whose clients answer at once when they take up work."""
+    said = SimpleNamespace(
+        answer=lambda site, kind, parcel: answers[site](kind, parcel),
+        take_up=lambda site, parcel: answers[site]("work", parcel),
+    )
+    monkeypatch.setattr(simulation, "client", said)
+    held: Any = Held({name: name for name in answers})
+    return simulation.CohortFleet(held)
+
+
+@pytest.fixture(params=[*FLEETS, "cohort", "pool"])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    with ExitStack() as stack:
+
+        def pooled(answers: Mapping[ClientId, Answer]) -> Fleet:
+            def own(names: Sequence[ClientId]) -> Fleet:
+                return DirectFleet({name: answers[name] for name in names})
+
+            return stack.enter_context(PoolFleet(list(answers), own, 2))
+
+        others = {"cohort": lambda answers: in_phases(answers, monkeypatch), "pool": pooled}
+        yield (dict(FLEETS) | others)[request.param]
 
 
 def everyone(make: Make, **others: Answer) -> Fleet:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fedge.errors import LogConflictError, StorageError
 from fedge.journal import Journal, MemoryJournal, SqliteJournal
-from fedge.postgres import PostgresJournal
+from tests.contracts.writing import opened
 
-KINDS = ("memory", "sqlite", "postgres")
-DURABLE = ("sqlite", "postgres")
+KINDS = ("memory", "sqlite", "packed", "postgres")
+DURABLE = ("sqlite", "packed", "postgres")
 Open = Callable[[], Journal]
 
 
@@ -24,18 +24,14 @@ class Place:
 
     def __init__(self, kind: str, folder: Path, dsn: str) -> None:
         self.kind, self.name = kind, f"j{uuid.uuid4().hex}"
-        self.at = str(folder / "journal.db") if kind == "sqlite" else dsn
+        self.at = str(folder / "journal.db") if kind in {"sqlite", "packed"} else dsn
         self._memory = MemoryJournal()
         self._opened: list[Journal] = []
 
     def open(self) -> Journal:
         if self.kind == "memory":
             return self._memory
-        journal: Journal = (
-            SqliteJournal(Path(self.at), self.name)
-            if self.kind == "sqlite"
-            else PostgresJournal(self.at, self.name, "entries")
-        )
+        journal = opened(self.kind, self.at, self.name)
         self._opened.append(journal)
         return journal
 

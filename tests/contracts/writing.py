@@ -14,10 +14,13 @@ from pathlib import Path
 
 from fedge.errors import LogConflictError, StorageError
 from fedge.journal import Journal, SqliteJournal
+from fedge.packed import PackedJournal
 from fedge.postgres import PostgresJournal
 
 
 def opened(kind: str, place: str, name: str) -> Journal:
+    if kind == "packed":
+        return PackedJournal(Path(place), "a client", name)
     return SqliteJournal(Path(place), name) if kind == "sqlite" else PostgresJournal(place, name, "entries")
 
 

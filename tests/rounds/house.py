@@ -13,6 +13,7 @@ from typing import Any
 from fedge import compose
 from fedge.assemble import Assembled, Hooks, assemble
 from fedge.audit.leaves import DataUse, Leaf, decode
+from fedge.carrying import carry
 from fedge.consent.grants import PermissionEvent
 from fedge.encoding import timestamp
 from fedge.ids import ClientId, RunId
@@ -27,7 +28,6 @@ from fedge.rounds.folder import RunFolder
 from fedge.rounds.messages import Kind, Parcel, WorkOrder, sign
 from fedge.rounds.record import RoundRecord
 from fedge.rounds.site import Site
-from fedge.running import carry
 
 FEW = (
     "rounds=3",

@@ -99,7 +99,7 @@ def test_data_without_a_budget_is_refused(tmp_path: Path) -> None:
     here = house(tmp_path)
     site = here.site(ONE)
     emptied = replace(site, training=replace(site.training, dataset=replace(site.training.dataset, lineage="other")))
-    here.assembled.sites[ONE] = emptied  # type: ignore[index]
+    here.assembled.sites[ONE] = emptied
     check_refused(here, here.said(here.order()), "no_budget")
 
 

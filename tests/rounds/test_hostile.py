@@ -224,7 +224,7 @@ def test_a_task_that_raises_is_an_outcome_and_its_traceback_stays_at_home(tmp_pa
     def secret_failure(*_: Any) -> Any:
         raise ZeroDivisionError("patient p-0001 weighs 0 kg")
 
-    here.assembled.sites[ONE] = replace(site, task=replace(site.task, loss=secret_failure))  # type: ignore[index]
+    here.assembled.sites[ONE] = replace(site, task=replace(site.task, loss=secret_failure))
     (record,) = here.rounds(1)
     part = next(p for p in record.participants if p.client == ONE)
     assert (part.outcome, part.reason) == ("failed", "task_error")
@@ -238,7 +238,7 @@ def test_a_loss_that_mixes_records_fails_as_unsound(tmp_path: Path) -> None:
     here = house(tmp_path)
     site = here.site(ONE)
     mixing = replace(site.task, loss=lambda outputs, targets: (outputs.sum(1) * targets).mean())
-    here.assembled.sites[ONE] = replace(site, task=mixing)  # type: ignore[index]
+    here.assembled.sites[ONE] = replace(site, task=mixing)
     part = next(p for p in here.rounds(1)[0].participants if p.client == ONE)
     assert (part.outcome, part.reason) == ("failed", "unsound")
     assert "unsound" in REASONS

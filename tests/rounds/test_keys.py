@@ -164,19 +164,20 @@ def changed(answer: DataUse, old: PrivateKey, new: PrivateKey, seq: int, previou
 
 
 def test_after_a_change_the_new_key_speaks(answer: DataUse) -> None:
-    mine, chain = answer, Chain((KEY.public,))
+    mine, chain = answer, Chain(KEY.public, 0)
     change = changed(mine, KEY, NEW, 0, None)
     assert judged(mine, chain, change, stated(mine, NEW, 1, change)) == "failed task_error"
     assert judged(mine, chain, stated(mine, KEY, 0, None)) == "failed task_error"
 
 
 def test_the_server_refuses_a_key_that_does_not_hold(answer: DataUse) -> None:
-    mine, chain = answer, Chain((KEY.public,))
+    mine, chain = answer, Chain(KEY.public, 0)
     change = changed(mine, KEY, NEW, 0, None)
-    rejected = "rejected bad_statement"
+    rejected, after_change = "rejected bad_statement", Chain(KEY.public, 0)
+    after_change.change_key(NEW.public, 1)
     assert judged(mine, chain, change, stated(mine, KEY, 1, change)) == rejected  # the old one, after the change
     assert judged(mine, chain, stated(mine, NEW, 0, None)) == rejected  # the new one, before it
-    assert judged(mine, Chain((KEY.public, NEW.public)), stated(mine, KEY, 0, None)) == rejected  # changed before
+    assert judged(mine, after_change, stated(mine, KEY, 0, None)) == rejected  # changed before
     named = encode(replace(decode(stated(mine, KEY, 0, None))[0], key=NEW.public.key_id), KEY)
     assert judged(mine, chain, named) == rejected  # names another than it is signed by
     back = changed(mine, NEW, KEY, 1, change)
@@ -187,7 +188,8 @@ def test_the_server_refuses_a_key_that_does_not_hold(answer: DataUse) -> None:
 def test_the_server_refuses_another_statement_in_the_place_of_a_logged_one(answer: DataUse) -> None:
     mine = answer
     first = stated(mine, KEY, 0, None)
-    chain = Chain((KEY.public,), (7,), (digest(first),))
+    chain = Chain(KEY.public, 0)
+    chain.grow(7, first)
     assert judged(mine, chain, first) == "failed task_error"
     other = stated(mine, KEY, 0, None, purpose="public-health")
     assert judged(mine, chain, other, stated(mine, KEY, 1, other)) == "rejected bad_statement"

@@ -27,7 +27,7 @@ from fedge.rounds import client, packing
 from fedge.rounds.folder import ClientFolder, RunFolder
 from fedge.rounds.messages import PUBLIC_SIZE, Kind, Parcel
 from fedge.running import Result, run
-from fedge.simulation.fleet import DirectFleet
+from fedge.simulation.fleet import CohortFleet
 from tests.learning.wearables import by_writer
 
 WEARABLES = by_writer(writers=60)
@@ -174,8 +174,8 @@ def test_broken_gradients_are_excluded_for_their_quality_as_a_range(tmp_path: Pa
 # ---- what can leave a client ------------------------------------------------------------------------------------
 
 
-class Overheard(DirectFleet):
-    """Plain calls, and every answer on its way."""
+class Overheard(CohortFleet):
+    """The clients in this process, and every answer on its way."""
 
     heard: typing.ClassVar[list[tuple[Kind, Parcel]]] = []
 
@@ -188,7 +188,7 @@ class Overheard(DirectFleet):
 def test_tensors_that_leave_are_updates_and_noised_counts_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedge.running.DirectFleet", Overheard)
+    monkeypatch.setattr("fedge.carrying.CohortFleet", Overheard)
     monkeypatch.setattr(Overheard, "heard", [])
     run(*SHORT, "rounds=1", f"out={tmp_path}", task=WEARABLES)
     names = {frozenset(answer.tensors) for _, answer in Overheard.heard}

@@ -17,7 +17,6 @@ from fedge.consent.request import Request
 from fedge.consent.store import PermissionStore
 from fedge.consent.subjects import SubjectKeys
 from fedge.errors import ConfigError, PermissionRecordError
-from fedge.journal import SqliteJournal
 
 PurposeOption = Annotated[str, typer.Option("--purpose", "-p", help="Judge for this purpose, or its public code.")]
 FactOption = Annotated[
@@ -29,7 +28,7 @@ ZoneOption = Annotated[str, typer.Option("--zone", help="Time zone of dates with
 
 def store_of(client: Path) -> PermissionStore:
     """Return the permission store of the client whose folder is `client`."""
-    return PermissionStore(SqliteJournal(one_client(client).consent, "permissions"))
+    return PermissionStore(one_client(client).journal("permissions"))
 
 
 def names_of(client: Path, *, enrol: bool = True) -> Names:

@@ -66,6 +66,7 @@ class _Fold:
     opening: Entry | None = None
     closing: Entry | None = None
     repeated: list[Entry] = field(default_factory=list)
+    listed: list[Mapping[str, Any]] = field(default_factory=list)
     last_at: str | None = None
     count: int = 0
     clients: dict[str, ClientFold] = field(default_factory=dict)
@@ -84,9 +85,13 @@ class _Fold:
             case "consent_snapshot" | "data_use" | "client_retire":
                 if (client := self.clients.get(entry.payload["client"])) is not None:
                     client.take(entry)
+            case "round_roll":
+                self.listed += entry.payload["participants"]
             case "round_close":
-                self.rounds.close(entry)
-                self.people.close(entry)
+                parts = [*self.listed, *entry.payload["participants"]]
+                self.rounds.close(entry, parts)
+                self.people.close(entry, parts)
+                self.listed = []
             case "evaluation":
                 self.rounds.evaluate(entry)
             case "withdrawal_effective" | "erasure_effective":

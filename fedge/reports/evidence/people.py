@@ -5,8 +5,9 @@ The log names nobody: a person is a keyed commitment, whose key the client can d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fedge.encoding import moment
 from fedge.reports.evidence.entry import Entry
@@ -41,11 +42,11 @@ class PeopleFold:
     taken: dict[str, list[int]] = field(default_factory=dict)
     closed: list[int] = field(default_factory=list)
 
-    def close(self, entry: Entry) -> None:
-        """Read whose update went into a round."""
+    def close(self, entry: Entry, participants: Sequence[Mapping[str, Any]]) -> None:
+        """Read whose update went into a round, of all that took part in it."""
         said = entry.payload
         self.closed.append(said["round"])
-        for part in said["participants"]:
+        for part in participants:
             if part["outcome"] == "accepted":
                 self.taken.setdefault(part["client"], [said["round"], 0])[1] = said["round"]
 

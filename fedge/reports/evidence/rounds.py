@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,10 +57,10 @@ class RoundFold:
     count: int = 0
     aggregations: dict[str, None] = field(default_factory=dict)
 
-    def close(self, entry: Entry) -> None:
-        """Read the end of a round."""
+    def close(self, entry: Entry, participants: Sequence[Mapping[str, Any]]) -> None:
+        """Read the end of a round; `participants` are all of it, those listed before this entry too."""
         said = entry.payload
-        parts = [p for p in said["participants"] if self.client in {None, p["client"]}]
+        parts = [p for p in participants if self.client in {None, p["client"]}]
         others = [(p["client"], p["outcome"], p["reason"]) for p in parts if p["outcome"] != "accepted"]
         tally: dict[tuple[str, str | None], int] = {}
         for _, outcome, reason in others:

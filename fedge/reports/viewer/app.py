@@ -273,15 +273,17 @@ def _round(request: Request, volume: Volume, checked: Checked) -> Response:
         if closing is None:
             raise HTTPException(404)
         said = entry_view(index, closing, checked)
-    parts = said.fields.get("participants", [])
+        lists = [entry_view(index, r, checked) for r in rows if r.event == "round_roll"]
+    parts = [part for one in (*lists, said) for part in one.fields.get("participants", [])]
     return page(
         "round",
         volume=volume,
         checked=checked,
         row=closing,
         said=said,
+        asked=len(parts),
         uses={r.client: r for r in rows if r.event == "data_use" and r.said.get("work") == "train"},
-        others=[r for r in rows if r.event not in {"data_use", "round_close"}],
+        others=[r for r in rows if r.event not in {"data_use", "round_roll", "round_close"}],
         parts=views.part(parts, _number(request.query_params.get("page", "")) or 1),
     )
 

@@ -33,7 +33,12 @@ GRADES: Mapping[str, tuple[str, str]] = {
     "report_issued": ("ATTESTED", BY_SERVER),
 }
 """What an entry's content is worth; DECLARED for all others."""
-RECOMPUTED: Mapping[str, str] = {"round_close": "no round missing", "run_close": "end of the log"}
+RECOMPUTED: Mapping[str, str] = {
+    "round_roll": "no round missing",
+    "round_close": "no round missing",
+    "run_roll": "end of the log",
+    "run_close": "end of the log",
+}
 """Entries whose content the verifier recomputes, and the check that does."""
 
 
