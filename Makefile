@@ -7,7 +7,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 # CPU wheel of torch: a plain `torch` pulls gigabytes of CUDA packages.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-fast lint types bench bench-audit bench-report bench-privacy bench-consent clean install
+.PHONY: demo test test-fast lint types bench bench-audit bench-report bench-privacy bench-consent bench-sim clean install
 
 install: $(VENV)/.installed
 
@@ -49,6 +49,10 @@ bench-report: install  ## what a report costs, up to a thousand rounds of a hund
 
 bench-consent: install  ## a million records judged at once, against the plain fold
 	$(BIN)/python -m benchmarks.consent
+
+bench-sim: install  ## simulated rounds beside Flower on Ray and a plain loop; writes table and plot to docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks.simulation --out docs/benchmarks
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
