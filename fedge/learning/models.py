@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedge.params import Params
+from fedge.privacy.noise import Dice
 
 
 @contextmanager
@@ -29,6 +30,14 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def seed_torch(dice: Dice) -> None:
+    """Seed torch's generator on the processor from `dice`: for dropout and the like.
+
+    `torch.manual_seed` also keeps a stack trace for each kind of accelerator: a millisecond for every client.
+    """
+    torch.default_generator.manual_seed(int.from_bytes(dice.draw(7), "big"))
 
 
 def linear(features: int, classes: int) -> nn.Module:

@@ -21,7 +21,7 @@ from fedge.learning.checks import check_apart, check_private
 from fedge.learning.clipping import clipper
 from fedge.learning.loader import Loader
 from fedge.learning.mechanism import clipped_to
-from fedge.learning.models import load_params
+from fedge.learning.models import load_params, seed_torch
 from fedge.learning.recipe import Poisson, Recipe
 from fedge.learning.task import Task
 from fedge.learning.training import batches, clipped_sum
@@ -50,7 +50,7 @@ def noisy_sum(
     if recipe.privacy.unit != "record" or recipe.privacy.adaptive is not None:
         raise UnsoundError("noise is shared for sums that are clipped per record, to a norm that all know beforehand")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
+        seed_torch(dice)
         module = load_params(task.model(), params)
         module.train()
         check_private(module)

@@ -25,7 +25,7 @@ from fedge.learning.checks import check_apart, check_private
 from fedge.learning.clipping import Clipped, Clipper, clipper, nothing
 from fedge.learning.loader import Loader
 from fedge.learning.mechanism import Mechanism
-from fedge.learning.models import load_params, one_thread, to_params
+from fedge.learning.models import load_params, one_thread, seed_torch, to_params
 from fedge.learning.recipe import Poisson, Recipe, Shuffled
 from fedge.learning.task import Task, per_record
 from fedge.params import Params, subtract
@@ -47,7 +47,7 @@ def train(task: Task, params: Params, loader: Loader, recipe: Recipe, dice: Dice
     loss that cannot be trained privately.
     """
     with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int.from_bytes(dice.draw(7), "big"))  # dropout and the like
+        seed_torch(dice)
         module = load_params(task.model(), params)
         module.train()
         step = _private_steps if recipe.privacy is not None else _plain_steps

@@ -304,7 +304,7 @@ def test_noise_from_torch_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         return std * torch.randn(shape, dtype=torch.float64).numpy()
 
     monkeypatch.setattr(Dice, "discrete_gaussian", from_torch)
-    monkeypatch.setattr(torch, "manual_seed", lambda _seed: torch.default_generator.manual_seed(1))
+    monkeypatch.setattr("fedge.learning.training.seed_torch", lambda _dice: torch.default_generator.manual_seed(1))
     assert alike(noise_of(noise.secure()), noise_of(noise.secure())) > 0.9
 
 
