@@ -77,3 +77,12 @@ def taken() -> Iterator[int]:
     """Yield a port that somebody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
+
+
+def test_without_its_extra_the_command_says_which(
+    finished: Result, fedge: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    code, _, err = fedge("report", "serve", finished.folder)
+    assert code == ConfigError.exit_code
+    assert "pip install 'fedge[viewer]'" in err
