@@ -167,6 +167,7 @@ def test_two_runs_side_by_side(opening: Open, finished: Result) -> None:
     browser = opening(finished.folder, finished.folder)
     html = browser.get(f"/compare?a={name}&b={name}-2").text
     assert "are the same in both" in html
+    assert "only as far as" not in html.replace("as far as it was shown", "")
     assert browser.get("/compare?a=x&b=y").status_code == 200
 
 
@@ -177,6 +178,7 @@ def test_what_differs_between_two_runs_is_marked(opening: Open, finished: Result
     assert "2 changes, 2 of them possibly a substantial modification" in text
     assert "marketing" in text
     assert "another 2.0" in text
+    assert "compared only as far as its entries are intact" in text
 
 
 @pytest.mark.parametrize("page", ["", "/entries", "/entries/3", "/clients/hospital-1", "/rounds/1", "/checks"])
