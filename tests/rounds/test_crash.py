@@ -10,14 +10,15 @@ import pytest
 
 from fedge.check import check_house
 from fedge.running import Result, resume
+from tests.conftest import SMALL
 
 SERVER = [("answered", 2), ("prepared", 2), ("appended", 2), ("sealed", 1), ("sealed", 3), ("released", 2)]
 CLIENT = [("reserved", 4), ("learned", 4), ("kept", 5), ("committed", 4)]
 
 
-def kill_at(out: Path, party: str, step: str, nth: int) -> None:
+def kill_at(out: Path, party: str, step: str, nth: int, *overrides: str) -> None:
     """Run until the process kills itself; a run that ends otherwise fails the test."""
-    command = [sys.executable, "-m", "tests.rounds.dying", str(out), party, step, str(nth)]
+    command = [sys.executable, "-m", "tests.rounds.dying", str(out), party, step, str(nth), *overrides]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -38,6 +39,19 @@ def test_kill_restart_same_model(tmp_path: Path, finished: Result, party: str, s
     assert broken(run) == []
     assert result.verification.holds, result.verification.checks
     assert digest(result.model) == digest(finished.model), "the resumed run ends with another model"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "nth"), CLIENT)
+def test_kill_a_cohort_whose_clients_share_files(tmp_path: Path, finished: Result, step: str, nth: int) -> None:
+    """Each phase is over for all before the next begins for any; whichever one dies, the promises hold."""
+    kill_at(tmp_path, "client", step, nth, *SMALL, "engine=direct", "population.packed=true")
+    (run,) = tmp_path.iterdir()
+    assert broken(run) == []
+    result = resume(run)
+    assert broken(run) == []
+    assert result.verification.holds, result.verification.checks
+    assert digest(result.model) == digest(finished.model)
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """Populations that are made when they are asked for, and share their files: what a run is does not depend on that."""
 
+import gc
 import hashlib
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,3 +225,26 @@ def test_a_pack_that_cannot_be_written_makes_its_clients_silent(
 
 def test_packs_are_few(packed: Result) -> None:
     assert len(list(RunFolder(packed.folder).clients.glob("pack-*.db"))) <= PACKS
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at the server nor at the clients: 20 of 60 a round, of whom at most 8 are open."""
+    monkeypatch.setattr(sites, "OPEN", 8)
+    settings = ("rounds=24", "population.clients=60", "sampling.fraction=0.33", "privacy.unit=none", "training.steps=1")
+    more = ("policy.require_privacy=false", "policy.minimum_records=1", "population.evaluation_share=0")
+    here = house(tmp_path, *MANY[len(FEW) :], *settings, *more)
+    held: list[int] = []
+
+    def body(run: coordinator.Coordinator) -> None:
+        tracemalloc.start()
+        for record in run.rounds():
+            if record.round % 12 == 0:
+                leaves.decode.cache_clear()  # keeps the newest 2,048 entries, whatever the length of a run
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+
+    here.coordinated(body)
+    first, last = held
+    assert last - first < 12 * 20 * 1_000, "a statement may cost a kilobyte at most, it has four itself"
