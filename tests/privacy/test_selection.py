@@ -81,6 +81,11 @@ def test_the_commands_print_the_same(fedge: Run) -> None:
     plain = json.loads(fedge("privacy", "epsilon", *settings, "--format", "json")[1])
     assert plain["replace_one"] == accountant.epsilon([event], DELTA, adjacency="replace-one")
     assert "record-level, add/remove" in fedge("privacy", "epsilon", *settings)[1]
+    whole = fedge("privacy", "epsilon", "--noise-multiplier", "2", "--steps", "4", "--unit", "client")[1]
+    assert "client-level, add/remove" in whole
+    assert "no sampling" in whole
+    assert "another client takes the place" in whole
+    assert fedge("privacy", "epsilon", *settings, "--unit", "household")[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 from dp_accounting.pld import PLDAccountant
 
-from fedge import soundness
+from fedge import soundness, unlearning
 from fedge.audit.leaves import RoundClose
 from fedge.calibration import recipe_of
 from fedge.check import check_house
@@ -23,6 +23,8 @@ from fedge.learning.tasks import builtin
 from fedge.params import flat, load, norm
 from fedge.privacy.events import Gaussian, SampledGaussian
 from fedge.rounds import client as work
+from fedge.rounds import erasure
+from fedge.rounds.folder import ClientFolder
 from fedge.rounds.messages import Kind, Parcel
 from fedge.running import resume, run
 from fedge.signing import parse_envelope
@@ -297,6 +299,27 @@ def test_the_machines_noise_never_repeats(tmp_path: Path) -> None:
     first, second = few(tmp_path / "a", *secure), few(tmp_path / "b", *secure)
     assert [r.model_out for r in first.rounds()] != [r.model_out for r in second.rounds()]
     assert all(u.privacy.secure_noise for u in uses(first.leaves()))
+
+
+def test_rounds_with_correlated_noise_are_not_redone(tmp_path: Path) -> None:
+    """Redoing would put the updates of the rounds before under other noise: they would be shown a second time."""
+    done = run(*RUN, *BANDED, "rounds=2", f"out={tmp_path}")
+    stores = erasure.open_stores(ClientFolder(done.folder / "clients" / ONE), bytes(32), bytes)
+    with pytest.raises(ConfigError, match="noise is correlated over rounds"):
+        unlearning.plan(done.folder, stores, subject="somebody")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [("sampling.fraction=0.3",), ("sampling.fraction=0.1", BANDED[0])])
+def test_a_hundred_clients_learn_in_every_engine(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    many = ("task=digits", "privacy=client", "population=iid", "population.clients=100", "consent=all", "rounds=2")
+    results = [
+        run(*many, *overrides, f"engine={engine}", f"out={tmp_path / engine}")
+        for engine in ("flower", "direct", "vectorised")
+    ]
+    assert all(r.verification.holds and r.epsilon is not None and r.epsilon <= 8.0 for r in results)
+    assert results[0].model.read_bytes() == results[1].model.read_bytes()
+    assert all(0.15 < r.scores["accuracy"] == pytest.approx(results[0].scores["accuracy"], abs=0.02) for r in results)
 
 
 RUN = (*CLIENTS, "rounds=2", "training.steps=2", "engine=direct", "consent=all")
