@@ -1,5 +1,7 @@
 """What the coordinator may rely on, of every fleet: answers by name, and silence for everything that is broken."""
 
+import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ from fedge.rounds.messages import Enrolment, Fleet, Hello, Kind, Parcel, sign
 from fedge.signing import PrivateKey
 from fedge.simulation import fleet as simulation
 from fedge.simulation.fleet import DirectFleet
-from fedge.simulation.pool import PoolFleet
+from fedge.simulation.pool import Board, PoolFleet
 from fedge.simulation.sites import Group
 
 Answer = Callable[[Kind, Parcel], Parcel]
@@ -203,3 +205,24 @@ def test_a_message_of_another_form_counts_as_silence(monkeypatch: pytest.MonkeyP
             assert dict(fleet.dispatch("work", {A: Parcel()})) == {}
         with pytest.raises(RoundError):
             wire.from_record(record)
+
+
+def test_a_process_of_the_pool_that_dies_is_named_with_what_to_do() -> None:
+    """The others live on, and nobody waits for the dead one."""
+
+    def dying(_kind: Kind, _parcel: Parcel) -> Parcel:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    answers = {A: client("a", dying), B: client("b"), C: client("c")}
+    pool = PoolFleet([A, B, C], lambda own: DirectFleet({n: answers[n] for n in own}), 2)
+    with pool as fleet, pytest.raises(RoundError, match=r"has died \(exit code -9\).*lower `workers`.*resume="):
+        fleet.dispatch("work", {A: Parcel()})
+
+
+def test_a_model_too_large_for_the_board_travels_all_the_same() -> None:
+    board = Board(64)
+    assert board.post({"w": np.zeros(100)}) is None
+    posted = board.post({"w": np.arange(4.0), "b": np.zeros((0, 2), np.float32)})
+    assert posted is not None
+    assert digest(board.read(posted)) == digest({"w": np.arange(4.0), "b": np.zeros((0, 2), np.float32)})
