@@ -61,9 +61,10 @@ def _cosign(site: Site, request: SealRequest) -> str:
     with site.witness.transaction():  # the pin and the receipts under it stand or fall together
         cosignature = site.witness.add_checkpoint(offer, log, request.old_size, proof)
         receipts = {seq: _cosigned(receipt, cosignature) for seq, receipt in proved.items()}
-        site.memory.receive([Receipt(request.run, seq, receipt.text) for seq, receipt in receipts.items()])
+        bare = {seq: replace(receipt, entry=None).text for seq, receipt in receipts.items()}
+        site.memory.receive([Receipt(request.run, seq, text) for seq, text in bare.items()])
     site.reached("pinned")
-    _lay_out(site, request.run, receipts)
+    _lay_out(site, receipts)
     return cosignature
 
 
@@ -82,15 +83,18 @@ def lay_out_receipts(site: Site, run: str) -> None:
         return
     receipts = site.memory.receipts(run)
     missing = {seq: text for seq, text in receipts.items() if not _receipt_file(site.receipts, seq).exists()}
-    _lay_out(site, run, {seq: parse_receipt(text) for seq, text in missing.items()})
+    whole = {
+        seq: replace(parse_receipt(text), entry=site.memory.statement(run, seq).leaf_bytes)
+        for seq, text in missing.items()
+    }
+    _lay_out(site, whole)
 
 
-def _lay_out(site: Site, run: str, receipts: Mapping[int, Proof]) -> None:
-    if site.receipts is None:
-        return
-    for seq, receipt in receipts.items():
-        whole = replace(receipt, entry=site.memory.statement(run, seq).leaf_bytes)
-        write_atomically(_receipt_file(site.receipts, seq), whole.text.encode(), durable=False)
+def _lay_out(site: Site, receipts: Mapping[int, Proof]) -> None:
+    """Write `receipts`, each with the entry that it proves."""
+    if site.receipts is not None:
+        for seq, receipt in receipts.items():
+            write_atomically(_receipt_file(site.receipts, seq), receipt.text.encode(), durable=False)
 
 
 def _receipt_file(folder: Path, seq: int) -> Path:
@@ -98,7 +102,7 @@ def _receipt_file(folder: Path, seq: int) -> Path:
 
 
 def _proved(site: Site, request: SealRequest) -> Mapping[int, Proof]:
-    """Return the receipts in `request`, by statement, each proved under the very checkpoint that is to be signed.
+    """Return the receipts in `request`, by statement, each with its entry, proved under the checkpoint to be signed.
 
     Whether the log has signed that checkpoint is for `Witness.add_checkpoint` to say, before any of them is kept.
     """
@@ -110,6 +114,7 @@ def _proved(site: Site, request: SealRequest) -> Mapping[int, Proof]:
         receipt = parse_receipt(text)
         if receipt.note != note:
             raise ProofError(f"the receipt of statement {key} is under another checkpoint")
-        verify_included(receipt, site.memory.statement(request.run, int(key)).leaf_bytes)
-        proved[int(key)] = receipt
+        entry = site.memory.statement(request.run, int(key)).leaf_bytes
+        verify_included(receipt, entry)
+        proved[int(key)] = replace(receipt, entry=entry)
     return proved
