@@ -25,10 +25,10 @@ from fedge.pack.manifest import MANIFEST, Manifest, read
 from fedge.pack.readme import readme
 from fedge.reports.bundle import Bundle
 from fedge.reports.document import references
-from fedge.reports.evidence import Scope
 from fedge.reports.judged import Judged, judge
 from fedge.reports.references import parse_refs
 from fedge.reports.report import SCHEMA, Request, Signer, report
+from fedge.reports.words import LANGUAGES
 from fedge.signing import public_key
 
 NAMED = 5
@@ -60,14 +60,14 @@ def check(
     there.
     """
     stated = read_report(folder / REPORT)
-    chosen = _chosen(stated, bundles)
-    runs = [_judged(bundle, stated["policy"]) for bundle in chosen]
+    request, chosen = _request(stated), _chosen(stated, bundles)
+    runs = [_judged(bundle, request.policy) for bundle in chosen]
     checks = [_log(run, "log of") for run in runs]
     if policy is not None:
         checks += [_log(judge(bundle, policy), "by your policy, log of") for bundle in chosen]
-    truth = Forms(runs, report(runs, _request(stated)))
+    truth = Forms(runs, report(runs, request))
     count, resolved = _references(stated, runs)
-    manifest, signature = _signature(folder, stated)
+    manifest, signature = _signature(folder, request.signer, truth.plain)
     checks += [_figures(stated, truth.plain), resolved, signature, *_files(folder, truth, manifest, only, maker)]
     return Checked(tuple(checks), count)
 
@@ -114,19 +114,12 @@ def _judged(bundle: Bundle, policy: str | None) -> Judged:
 
 
 def _request(stated: Mapping[str, Any]) -> Request:
-    """Return what was asked for, as the report says it."""
-    try:
-        signer = stated["signer"]
-        return Request(
-            made_at=stated["made_at"],
-            made_by=stated["made_by"],
-            language=stated["language"],
-            scope=from_plain(Scope, stated["scope"], ParseError),
-            policy=stated["policy"],
-            signer=from_plain(Signer, signer, ParseError) if signer else None,
-        )
-    except (KeyError, TypeError) as error:
-        raise ParseError(f"the report lacks what it was asked for: {error}") from error
+    """Return what was asked for, as the report says it. Raises ParseError for another spelling, or another language."""
+    asked = {name: stated[name] for name in Request.__dataclass_fields__ if name in stated}
+    request = from_plain(Request, asked, ParseError)
+    if request.language not in LANGUAGES:
+        raise ParseError(f"the report speaks {request.language!r}; known: {', '.join(LANGUAGES)}")
+    return request
 
 
 def _log(run: Judged, what: str) -> Check:
@@ -180,25 +173,21 @@ def _references(stated: Mapping[str, Any], runs: Sequence[Judged]) -> tuple[int,
     return count, Check("references", "PROVEN", f"{count} references to {len(entries)} entries, all of them resolve")
 
 
-def _signature(folder: Path, stated: Mapping[str, Any]) -> tuple[Manifest | None, Check]:
-    """Return the manifest and whether it is signed by whom the report says."""
-    signer = stated["signer"]
+def _signature(folder: Path, signer: Signer | None, true: Mapping[str, Any]) -> tuple[Manifest | None, Check]:
+    """Return the manifest, and whether it is signed by whom the report says."""
     try:
-        manifest = read(folder / MANIFEST, public_key(signer["key"]) if signer else None)
+        manifest = read(folder / MANIFEST, public_key(signer.key) if signer else None)
     except StorageError:
         return None, Check("signature", "MISSING", f"there is no {MANIFEST} beside the report")
-    except (FedgeError, KeyError, TypeError) as error:
+    except FedgeError as error:
         return None, Check("signature", "FAILED", str(error))
     if signer is None:
         return manifest, Check("signature", "MISSING", "the report is not signed")
-    if signer["whose"] == "given":
-        return manifest, Check("signature", "DECLARED", f"signed by {signer['key']}, a key that no log vouches for")
-    named = {run["run"]["server_key"]["value"] for run in stated["runs"]}
-    if named != {signer["key"]}:
-        return manifest, Check(
-            "signature", "FAILED", f"signed by {signer['key']}, which is not the server of every run"
-        )
-    return manifest, Check("signature", "PROVEN", f"signed by the server that the log names, {signer['key']}")
+    if signer.whose == "given":
+        return manifest, Check("signature", "DECLARED", f"signed by {signer.key}, a key that no log vouches for")
+    if {run["run"]["server_key"]["value"] for run in true["runs"]} != {signer.key}:
+        return manifest, Check("signature", "FAILED", f"signed by {signer.key}, not the server of every run")
+    return manifest, Check("signature", "PROVEN", f"signed by the server that the log names, {signer.key}")
 
 
 def _files(folder: Path, made: Forms, manifest: Manifest | None, only: str | None, maker: str) -> Iterator[Check]:

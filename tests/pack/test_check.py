@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fedge.cli.report.reading import MADE_BY
 from fedge.encoding import canonical, parse
+from fedge.errors import FedgeError
 from fedge.pack.check import check
 from fedge.pack.forms import Forms
 from fedge.pack.manifest import MANIFEST
 from fedge.reports.bundle import Bundle
 from fedge.signing import PrivateKey, save_private
 from tests.pack.conftest import call
-
-GRADES = {"PROVEN", "ATTESTED", "DECLARED", "MISSING"}
 
 
 def checked(run: Path, *options: Any) -> dict[str, Any]:
@@ -119,11 +119,36 @@ def test_any_edited_figure_of_the_json_is_named(built: Path, data: st.DataObject
     folder = built.parent / "json-edited"
     folder.mkdir(exist_ok=True)
     (folder / "report.json").write_bytes(canonical(report))
-    found = check(folder, [Bundle(built)], "fedge 0.1.0")
+    found = check(folder, [Bundle(built)], MADE_BY)
     assert not found.holds
     failed = {c.name: c.text for c in found.checks if c.grade == "FAILED"}
     assert "report.json" in failed
     assert str(path[-1]) in failed["report.json"] or "entries" in failed.get("references", "")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), junk=st.sampled_from([None, 0, "x", [], {}, [1], {"a": 1}, "=1"]))
+def test_a_report_of_the_wrong_shape_is_an_answer_and_no_crash(built: Path, data: st.DataObject, junk: Any) -> None:
+    report = parse((built / "report" / "report.json").read_bytes())
+    path = data.draw(st.sampled_from([p for p, _ in places(report)]).flatmap(lambda p: st.sampled_from(prefixes(p))))
+    holder = report
+    for step in path[:-1]:
+        holder = holder[step]
+    if holder[path[-1]] == junk:
+        return
+    holder[path[-1]] = junk
+    folder = built.parent / "json-junk"
+    folder.mkdir(exist_ok=True)
+    (folder / "report.json").write_bytes(canonical(report))
+    try:
+        found = check(folder, [Bundle(built)], MADE_BY)
+    except FedgeError:
+        return
+    assert not found.holds or path[0] in ASKED
+
+
+def prefixes(path: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    return [path[:n] for n in range(1, len(path) + 1)]
 
 
 @pytest.mark.parametrize("name", ["report.html", "data_use.csv", "withdrawals.csv", "ropa.csv", "events.csv"])
