@@ -51,7 +51,7 @@ def _data(found: ClientEvidence, figures: Figures) -> dict[str, Any]:
 def _permission(found: ClientEvidence, figures: Figures) -> dict[str, Any]:
     return {
         **{name: figures.attested(found.permission.get(name), found.permission_entry) for name in PERMISSION},
-        "snapshots": figures.attested(len(found.snapshots), found.snapshots),
+        "snapshots": figures.attested(len(found.permissions), found.entries),
         "policies": figures.attested(len(found.policies), found.entries),
     }
 

@@ -64,10 +64,22 @@ def _spent(say: Say) -> Iterator[Block]:
     if not curves:
         return
     title, budgets = say("privacy.plot"), _budgets(say, curves)
-    if len(curves) > LINES:
-        curves, title = _range(say, curves), say("privacy.plot_many")
-    svg = plots.lines(curves, title, say("head.round"), say("head.epsilon"), limits=budgets)
-    yield Plot(svg, title, "; ".join(f"{n}: {p[-1][1]:.3g}" for n, p in curves.items()))
+    if len(lines := _told_apart(curves)) > LINES:
+        lines, title = _range(say, curves), say("privacy.plot_many")
+    svg = plots.lines(lines, title, say("head.round"), say("head.epsilon"), limits=budgets)
+    yield Plot(svg, title, "; ".join(f"{n}: {p[-1][1]:.3g}" for n, p in lines.items()))
+
+
+def _told_apart(curves: Mapping[str, Points]) -> dict[str, Points]:
+    """Return each curve once, under the names of all clients that it is the curve of: one would hide the others."""
+    whose: dict[tuple[tuple[float, float], ...], list[str]] = {}
+    for client, points in curves.items():
+        whose.setdefault(tuple(points), []).append(client)
+    return {_together(names): list(points) for points, names in whose.items()}
+
+
+def _together(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]} ({len(names)})"
 
 
 def _budgets(say: Say, curves: Mapping[str, Points]) -> dict[str, float]:

@@ -39,7 +39,6 @@ class ClientEvidence:
     legal_bases: tuple[str, ...]
     permission: Mapping[str, Any]
     permission_entry: int | None
-    snapshots: Refs
     permissions: tuple[str, ...]
     policies: tuple[str, ...]
     codes: tuple[str, ...]
@@ -96,7 +95,6 @@ class ClientFold:
     most: tuple[float, int] | None = None
     outcomes: dict[str, list[int]] = field(default_factory=dict)
     reasons: dict[str, list[int]] = field(default_factory=dict)
-    snapshots: list[int] = field(default_factory=list)
     entries: list[int] = field(default_factory=list)
     words: dict[str, dict[str, None]] = field(default_factory=dict)
     took: dict[str, int] = field(default_factory=dict)
@@ -106,7 +104,6 @@ class ClientFold:
         """Read one statement of this client."""
         match entry.event:
             case "consent_snapshot":
-                self.snapshots.append(entry.index)
                 self._permission(entry)
             case "data_use":
                 self._use(entry)
@@ -183,7 +180,6 @@ class ClientFold:
             legal_bases=self._noted("legal_bases"),
             permission=self.permission.payload["permission"] if self.permission else {},
             permission_entry=self.permission.index if self.permission else None,
-            snapshots=refs(self.snapshots),
             permissions=self._noted("permissions"),
             policies=self._noted("policies"),
             codes=self._noted("codes"),
