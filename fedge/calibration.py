@@ -50,6 +50,9 @@ def recipe_of(config: RunConfig) -> Recipe:
 def _client_level(config: RunConfig) -> ClientLevel:
     """Return how whole clients are protected; noise is set so that all rounds a client can be in cost the epsilon."""
     privacy, fraction, secure = config.privacy, config.sampling.fraction, config.privacy.noise == "secure"
+    if privacy.noise_at == "distributed":  # the server knows who is in the sum, so nothing is sampled
+        sigma = noise_multiplier(privacy.epsilon, privacy.delta, 1.0, max(1, config.rounds))
+        return ClientLevel(sigma, privacy.clip_norm, secure=secure)
     if privacy.mechanism == "banded":
         bands = factorisation.square_root(bands_of(config))
         most = factorisation.participations(max(1, config.rounds), len(bands))
@@ -71,7 +74,7 @@ def central_of(config: RunConfig, clients: int, recipe: Recipe) -> Central | Non
 
     How many clients there are is public: they enrol in the log. `expected` never follows who really answers.
     """
-    if recipe.client is None:
+    if recipe.client is None or config.privacy.noise_at == "distributed":
         return None
     expected = config.privacy.expected
     if expected is None:
@@ -110,10 +113,11 @@ def terms_of(config: RunConfig, clients: int, recipe: Recipe) -> Terms | None:
     privacy = config.privacy
     if not privacy.secure_aggregation:
         return None
-    if privacy.noise_at == "client" or recipe.privacy is None:
+    promised = recipe.privacy or recipe.client
+    if privacy.noise_at == "client" or promised is None:
         return update_terms(clients, privacy.update_norm, privacy.colluding, privacy.dropouts)
-    std = recipe.privacy.noise_multiplier * privacy.clip_norm
-    return noisy_terms(clients, std, privacy.clip_norm, privacy.colluding, privacy.dropouts, recipe.steps)
+    std, steps = promised.noise_multiplier * privacy.clip_norm, 0 if promised is recipe.client else recipe.steps
+    return noisy_terms(clients, std, privacy.clip_norm, privacy.colluding, privacy.dropouts, steps)
 
 
 def statement_of(config: RunConfig) -> PrivacyStatement:
@@ -122,7 +126,9 @@ def statement_of(config: RunConfig) -> PrivacyStatement:
         return PrivacyStatement("none", "none", "none", "none", None, "none", "none")
     source = "os-aes-ctr" if config.privacy.noise == "secure" else "seeded-aes-ctr"
     adjacency = STATEMENT.adjacency.replace("/", "-")
-    delta, sampling = decimal(config.privacy.delta), "none" if config.privacy.mechanism == "banded" else "poisson"
+    shared_whole = config.privacy.unit == "client" and config.privacy.noise_at == "distributed"
+    unsampled = config.privacy.mechanism == "banded" or shared_whole
+    delta, sampling = decimal(config.privacy.delta), "none" if unsampled else "poisson"
     return PrivacyStatement(
         config.privacy.unit, adjacency, "dp-accounting-pld", sampling, delta, source, config.privacy.noise_at
     )

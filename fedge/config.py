@@ -120,11 +120,12 @@ class Privacy:
     such that the shares of all but `colluding` and `dropouts` of them are what the epsilon needs; each step is a sum.
 
     `unit` client protects a client with all it holds: updates are clipped to `clip_norm`, and the server, which is
-    trusted with them, adds the noise (`noise_at` server). With `mechanism` gaussian all clients are asked, and a coin
-    of probability `sampling.fraction` that only the server sees decides whose answers are summed. With banded (DP-FTRL)
-    so many are asked as `sampling.fraction` says, each at most once in `bands` rounds (null: as many as the fraction
-    allows), and the noise is correlated over them. `expected` is what sums are divided by (null: how many clients are
-    in a sum on average).
+    trusted with them, adds the noise (`noise_at` server); or nobody is, and clients add it in shares to a secure sum
+    (`noise_at` distributed with `secure_aggregation`), in which nothing is sampled. With `mechanism` gaussian, at the
+    server, all clients are asked, and a coin of probability `sampling.fraction` that only the server sees decides whose
+    answers are summed. With banded (DP-FTRL) so many are asked as `sampling.fraction` says, each at most once in
+    `bands` rounds (null: as many as the fraction allows), and the noise is correlated over them. `expected` is what
+    sums are divided by (null: how many clients are in a sum on average).
     """
 
     unit: Literal["none", "record", "subject", "client"] = "record"

@@ -143,16 +143,23 @@ def _client_level(config: RunConfig) -> None:
     privacy = config.privacy
     if privacy.unit != "client":
         return
-    if privacy.secure_aggregation:
+    if privacy.secure_aggregation and privacy.noise_at != "distributed":
         raise UnsoundError(
             "privacy.unit=client with secure aggregation: the server cannot clip single updates that it does not see, "
             "nor leave out those that its secret sample leaves out, so its noise would be made for another sum; set "
-            "privacy.secure_aggregation=false, or privacy.unit=record with privacy.noise_at=distributed"
+            "privacy.noise_at=distributed, so that clients clip and share the noise, or "
+            "privacy.secure_aggregation=false"
         )
-    if privacy.noise_at != "server":
+    if privacy.noise_at == "client":
         raise UnsoundError(
-            f"privacy.unit=client with privacy.noise_at={privacy.noise_at}: the noise of a whole client is added to "
-            "the sum of a round, by the server; set privacy.noise_at=server (privacy=client sets all of it)"
+            "privacy.unit=client with privacy.noise_at=client: the noise of a whole client is added to the sum of a "
+            "round, by the server or by all clients together; set privacy.noise_at=server (privacy=client sets all of "
+            "it) or distributed"
+        )
+    if privacy.noise_at == "distributed" and privacy.mechanism == "banded":
+        raise UnsoundError(
+            "privacy.mechanism=banded with privacy.noise_at=distributed: what later rounds take back, one party has to "
+            "know; set privacy.noise_at=server, or privacy.mechanism=gaussian"
         )
     if config.strategy.name in ROBUST:
         raise UnsoundError(

@@ -115,7 +115,9 @@ def _privacy(summary: Mapping[str, Any]) -> str:
     """Return what the run's epsilon is about; no number stands without its unit, its delta and its noise."""
     if summary["epsilon"] is None:
         return "without differential privacy: updates may reveal records"
-    unit, sampling = summary["privacy"], "no" if summary.get("mechanism") == "banded" else STATEMENT.sampling
+    unit = summary["privacy"]
+    shared_whole = unit == "client" and summary["noise_at"] == "distributed"
+    sampling = "no" if summary.get("mechanism") == "banded" or shared_whole else STATEMENT.sampling
     statement = replace(STATEMENT, unit=unit, sampling=sampling)
     whom = "training record" if unit == "record" else f"{unit} with all training records"
     said = f"epsilon {number(summary['epsilon'])} for each {whom} ({statement.describe(summary['delta'])})"

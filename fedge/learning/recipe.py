@@ -93,7 +93,8 @@ class ClientLevel:
     (1,) correlate the noise of rounds (`privacy.factorisation`): then nothing is sampled, and a client takes part at
     most once in as many rounds as there are bands. The noise, before it is correlated, has standard deviation
     `noise_multiplier * norm(bands) * clip_norm`: so one participation is a Gaussian mechanism of that multiplier.
-    `secure` is the server's word that noise and coins come from the operating system.
+    `secure` is the server's word that noise and coins come from the operating system. In a secure sum clients add the
+    noise, in shares; then nothing is sampled or correlated, and each has its own dice.
     """
 
     noise_multiplier: float

@@ -130,7 +130,7 @@ def _check_fresh(site: Site, order: WorkOrder, now: datetime) -> None:
 
 def secure_noise(site: Site, order: WorkOrder, job: Job) -> bool:
     """Return whether the noise comes from an operating system: this client's dice, or by the server's word its own."""
-    if job.recipe is not None and job.recipe.client is not None:
+    if job.server_noise and job.recipe is not None and job.recipe.client is not None:
         return job.recipe.client.secure
     return site.dice(order.work, order.round).secure
 

@@ -38,7 +38,7 @@ def job_of(order: WorkOrder) -> Job:
     recipe = from_record(dict(order.recipe))
     privacy = recipe.privacy or recipe.client
     noise, clip = (privacy.noise_multiplier, privacy.largest_clip_norm) if privacy else (0.0, math.inf)
-    return Job(recipe, event(recipe), noise, clip, recipe.client is not None)
+    return Job(recipe, event(recipe), noise, clip, recipe.client is not None and order.terms is None)
 
 
 def _evaluation(order: WorkOrder) -> Job:

@@ -16,13 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from fedge import params as parameters
 from fedge.encoding import b64decode, b64encode, canonical, digest, parse
 from fedge.errors import RoundError, UnsoundError
 from fedge.learning.loader import Loader
-from fedge.learning.training import train
+from fedge.learning.recipe import ClientLevel
 from fedge.params import Params
 from fedge.privacy.events import NonPrivate
 from fedge.rounds.admission import Refused, examine
@@ -43,6 +40,7 @@ from fedge.rounds.secure.messages import (
 from fedge.rounds.secure.peers import advertise
 from fedge.rounds.secure.seat import Seat, introduced_once, on_wire, session_of
 from fedge.rounds.secure.sessions import Session
+from fedge.rounds.secure.vector import update_vector
 from fedge.rounds.site import Site
 from fedge.rounds.work import again, attempt_of, carry_out, check_model, prepare, read_order, refused
 from fedge.secagg import shares as sharing
@@ -114,19 +112,30 @@ def _opened(site: Site, order: WorkOrder, statement: bytes) -> Parcel:
 
 def check_terms(site: Site, order: WorkOrder, terms: Terms, job: Job) -> None:
     """Raise Refused if these terms make what the order says of privacy false, or trust more than the owner does."""
-    private = job.recipe is not None and job.recipe.privacy is not None
     distributed = terms.noise == "distributed"
     try:
         terms.ring()
         terms.honest(order.cohort)
     except UnsoundError as error:
         raise Refused("unsound_terms", detail=str(error)) from error
-    if distributed != (terms.steps > 0) or (distributed and not private):
-        raise Refused("unsound_terms", detail="terms: noise is shared in sessions of steps, and only there")
-    if job.recipe is None or (distributed and terms.steps != job.recipe.steps):
+    if job.recipe is not None and job.recipe.client is not None:
+        _check_whole(terms, job.recipe.client)
+    elif distributed != (terms.steps > 0) or (distributed and (job.recipe is None or job.recipe.privacy is None)):
+        raise Refused("unsound_terms", detail="terms: noise for records is shared in sessions of steps, and only there")
+    elif job.recipe is None or (distributed and terms.steps != job.recipe.steps):
         raise Refused("unsound_terms", detail="terms: the session has other steps than the recipe")
     if terms.colluding < site.policy.minimum_colluding:
         raise Refused("too_few_colluders_covered")
+
+
+def _check_whole(terms: Terms, level: ClientLevel) -> None:
+    """Raise Refused unless whole clients are hidden by shares of the noise in one sum, for the norm that it counts."""
+    plain = level.sample_rate == 1 and level.separation == 1 and level.adaptive is None
+    if not plain or terms.noise != "distributed" or terms.norm is None or float(terms.norm) != level.clip_norm:
+        raise Refused(
+            "unsound_terms",
+            detail="terms: a whole client is hidden in one sum, by shares of the noise, at the clip norm of the order",
+        )
 
 
 def _sealed(seat: Seat, _request: Introduction, statement: bytes, _tensors: Params) -> Parcel:
@@ -189,16 +198,9 @@ def _neighbours(seat: Seat, request: MaskRequest) -> tuple[str, ...]:
 
 
 def _masked_update(seat: Seat, neighbours: tuple[str, ...], model: Params, job: Job, loader: Loader) -> Params:
-    terms, ring, site = seat.terms, seat.ring, seat.site
-    if job.recipe is None or terms.norm is None:
-        raise RoundError("only updates are summed")
-    dice = site.dice(seat.order.work, seat.order.round)
-    delta = parameters.flat(train(site.task, model, loader, job.recipe, dice).delta)
-    length = float(np.linalg.norm(delta))
-    shortened = delta * min(1.0, float(terms.norm) / length) if length > 0 else delta
-    words = ring.encode(to_grid(shortened, terms.exponent))
-    add_pair_masks(words, site.client, seat.pair_keys(neighbours, 1, 1), ring)
-    return on_wire(ring, add_self_mask(words, seat.secrets.self_mask, ring))
+    words = seat.ring.encode(to_grid(update_vector(seat, model, job, loader), seat.terms.exponent))
+    add_pair_masks(words, seat.site.client, seat.pair_keys(neighbours, 1, 1), seat.ring)
+    return on_wire(seat.ring, add_self_mask(words, seat.secrets.self_mask, seat.ring))
 
 
 def _held(seat: Seat, request: MaskRequest) -> Mapping[str, PeerShares]:
