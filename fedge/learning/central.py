@@ -19,6 +19,7 @@ run goes on bit for bit. It is as secret as the updates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -104,8 +105,13 @@ class Central:
 
 
 def shortened(update: Params, clip_norm: float) -> Params:
-    """Return `update`, shortened to L2 norm `clip_norm` if it is longer; what is not finite stays so."""
+    """Return `update`, shortened to L2 norm `clip_norm` if it is longer; nothing in place of one that is not finite.
+
+    To say that it broke would be an answer about the client's records that no noise hides.
+    """
     length = parameters.norm(update)
+    if not math.isfinite(length):
+        return {name: np.zeros_like(value) for name, value in update.items()}
     if not length > clip_norm:
         return update
     return {

@@ -17,6 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fedge.errors import UnsoundError
 from fedge.learning.clipping import FLOAT32_MARGIN, Clipped
 from fedge.learning.recipe import Adaptive, RecordLevel
 from fedge.privacy.noise import Dice, rounding_slack
@@ -93,5 +94,14 @@ def followed(clip: float, adaptive: Adaptive, within: int, units: int, normalise
 
 
 def clipped_to(claimed: float, grid: float, dimension: int) -> float:
-    """Return the norm to clip to, so that sums rounded to `grid` have sensitivity `claimed`."""
-    return claimed * FLOAT32_MARGIN - rounding_slack(grid, dimension)
+    """Return the norm to clip to, so that sums rounded to `grid` have sensitivity `claimed`.
+
+    Raises UnsoundError for a grid so coarse that rounding alone could exceed it: whoever names it may be lying.
+    """
+    norm = claimed * FLOAT32_MARGIN - rounding_slack(grid, dimension)
+    if not norm > 0:
+        raise UnsoundError(
+            f"a grid of {grid:.3g} for {dimension} numbers moves a sum by more than the clip norm {claimed:g}; "
+            "use a finer grid"
+        )
+    return norm

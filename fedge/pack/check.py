@@ -53,8 +53,9 @@ def check(
 ) -> Checked:
     """Return what holds of the pack in `folder` against the logs in `bundles`; of its file `only`, if that is given.
 
-    `maker` is who makes the report again, e.g. `fedge 0.1.0`: of a form that another version made, whose words may be
-    others, the signed digest is compared; every figure is compared all the same.
+    `maker` is who makes the report again, e.g. `fedge 0.1.0`. The words of another version may be others, so a form
+    that it made is not compared (MISSING), and may be that only under the signature of the runs' server; every figure
+    is compared all the same.
     The figures are compared as the report's maker judged the log; `policy`, which reached whoever checks by another
     way, judges it once more. Raises ParseError if `report.json` is no report at all, StorageError if a log is not
     there.
@@ -68,7 +69,9 @@ def check(
     truth = Forms(runs, report(runs, request))
     count, resolved = _references(stated, runs)
     manifest, signature = _signature(folder, request.signer, truth.plain)
-    checks += [_figures(stated, truth.plain), resolved, signature, *_files(folder, truth, manifest, only, maker)]
+    signed = signature.grade == "PROVEN"
+    checks += [_figures(stated, truth.plain), resolved, signature]
+    checks += _files(folder, truth, manifest, only, maker, signed=signed)
     return Checked(tuple(checks), count)
 
 
@@ -190,7 +193,9 @@ def _signature(folder: Path, signer: Signer | None, true: Mapping[str, Any]) -> 
     return manifest, Check("signature", "PROVEN", f"signed by the server that the log names, {signer.key}")
 
 
-def _files(folder: Path, made: Forms, manifest: Manifest | None, only: str | None, maker: str) -> Iterator[Check]:
+def _files(
+    folder: Path, made: Forms, manifest: Manifest | None, only: str | None, maker: str, *, signed: bool
+) -> Iterator[Check]:
     """Yield, of each form that is there, whether it is what the report makes; the report itself was compared before."""
     if manifest is not None and manifest.report != made.digest:
         yield Check(MANIFEST, "FAILED", "it is about another report.json")
@@ -203,7 +208,9 @@ def _files(folder: Path, made: Forms, manifest: Manifest | None, only: str | Non
         if name == REPORT or (only is not None and name != only):
             continue
         if path.is_file():
-            yield _file(path, pieces, manifest, same_maker=made.plain["made_by"] == maker)
+            other_maker = made.plain["made_by"] != maker
+            listed = manifest.files.get(name) if manifest else None
+            yield _file(path, pieces, listed, excused=signed and listed is not None, other_maker=other_maker)
         elif manifest is not None and name in manifest.files:
             yield Check(name, "MISSING", "the manifest names it, and it is not here")
     if only in {None, ZIP} and (folder / ZIP).is_file():
@@ -223,9 +230,9 @@ def _zipped(folder: Path) -> Check:
     return Check(ZIP, "PROVEN", "its report is the one beside it; check its logs with: fedge report check pack.zip")
 
 
-def _file(path: Path, pieces: Callable[[], Any], manifest: Manifest | None, *, same_maker: bool) -> Check:
+def _file(path: Path, pieces: Callable[[], Any], listed: str | None, *, excused: bool, other_maker: bool) -> Check:
+    """Compare one form. `listed` is its digest in the manifest; `excused`: the runs' server has signed that."""
     name, data = path.name, path.read_bytes()
-    listed = manifest.files.get(name) if manifest else None
     if listed is not None and digest(data) != listed:
         return Check(name, "FAILED", f"it is not the file that the manifest names; {_how(name, data, pieces)}")
     try:
@@ -235,9 +242,9 @@ def _file(path: Path, pieces: Callable[[], Any], manifest: Manifest | None, *, s
         return Check(name, "MISSING", f"it cannot be made again here ({error}); {compared}")
     if data == true:
         return Check(name, "PROVEN", "it is what the report makes")
-    another = not same_maker or name == "verify.py" or (name == PDF and _maker(data) != _maker(true))
-    if listed is not None and another:
-        return Check(name, "ATTESTED", "another version of its maker wrote it; its digest is the one in the manifest")
+    if excused and (other_maker or (name == PDF and _maker(data) != _maker(true))):
+        said = "another version of its maker wrote it, so it was not compared; its digest is the one that was signed"
+        return Check(name, "MISSING", said)
     return Check(name, "FAILED", _how(name, data, pieces))
 
 

@@ -215,6 +215,8 @@ class Ledger:
         """Read, decide and append as one step; if the disk refuses the commit, nothing of it is remembered either."""
         try:
             with self._journal.transaction():
+                if self._journal.size() < self._head.size:  # a larger transaction was taken back, and our entry with it
+                    self._forget()
                 self._refresh()
                 yield
         except StorageError:

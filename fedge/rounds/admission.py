@@ -185,9 +185,9 @@ def judged(site: Site, order: WorkOrder, holding: Holding, now: datetime) -> tup
         raise Refused("unknown_purpose") from error
     try:
         verdicts = site.permissions.judge(holding.records.subjects, holding.request(order.purpose), now)
-        return verdicts, site.permissions.snapshot_digest()
     except (PermissionRecordError, StorageError, ParseError) as error:
         raise Refused("permission_unreadable") from error  # fail closed
+    return verdicts, site.permissions.last_digest  # of what was judged; asking anew could find more than that
 
 
 def _check_policy(site: Site, order: WorkOrder, job: Job, holding: Holding, records: int, now: datetime) -> None:

@@ -249,3 +249,10 @@ def test_the_order_of_answers_does_not_matter() -> None:
     updates = {f"c{i}": update(0.5, i) for i in range(9)}
     backwards = dict(reversed(updates.items()))
     assert (released(PLAIN, [updates], fresh) == released(PLAIN, [backwards], fresh)).all()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_an_update_that_is_not_finite_is_nothing(odd: float) -> None:
+    """To say that it broke would be an answer about the client's records that no noise hides."""
+    broken = {name: value + np.float32(odd) for name, value in update(1.0).items()}
+    assert not any(value.any() for value in shortened(broken, CLIP).values())

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedge.cli.report.reading import MADE_BY
-from fedge.encoding import canonical, parse
+from fedge.encoding import canonical, digest, parse
 from fedge.errors import FedgeError
 from fedge.pack.check import check
 from fedge.pack.forms import Forms
@@ -71,9 +71,25 @@ def test_other_words_of_another_version_are_no_forgery_but_other_numbers_are(
     monkeypatch.setattr(Forms, "parts", lambda forms: {"report.html": lambda: [b"in other words"]})
     assert grades(checked(packed))["report.html"] == "FAILED"
     monkeypatch.setattr("fedge.cli.report.check.MADE_BY", "fedge 99.0")
-    assert grades(checked(packed))["report.html"] == "ATTESTED"
+    assert grades(checked(packed))["report.html"] == "MISSING"
     page.write_text(page.read_text(encoding="utf-8").replace("0.9", "0.8", 1), encoding="utf-8")
     assert grades(checked(packed))["report.html"] == "FAILED"
+
+
+def test_nobody_but_the_server_can_say_that_another_version_wrote_a_form(packed: Path) -> None:
+    """An edited form, an older maker claimed, a manifest made anew: without the server's signature it is a forgery."""
+    folder = packed / "report"
+    plain = parse((folder / "report.json").read_bytes()) | {"made_by": "fedge 0.0.9", "signer": None}
+    (folder / "report.json").write_bytes(canonical(plain))
+    for name in ("report.html", "verify.py"):
+        (folder / name).write_bytes((folder / name).read_bytes().replace(b"0", b"1", 1))
+    names = [path for path in folder.iterdir() if path.name not in {"report.json", MANIFEST, "pack.zip"}]
+    files = {path.name: digest(path.read_bytes()) for path in names}
+    said = {"schema": "fedge.report_manifest/1", "report": digest(canonical(plain)), "files": files}
+    (folder / MANIFEST).write_bytes(canonical(said))
+    found = checked(packed)
+    assert not found["holds"]
+    assert (grades(found)["report.html"], grades(found)["verify.py"]) == ("FAILED", "FAILED")
 
 
 # ---- one number, in each form ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from fedge.audit.leaves import DataUse
 from fedge.compose import compose
 from fedge.config import RunConfig
 from fedge.errors import UnsoundError
+from fedge.learning.mechanism import clipped_to
 from fedge.learning.recipe import ClientLevel, Recipe, Shuffled, from_record
 from fedge.learning.tasks import builtin
+from fedge.learning.training import Learned
 from fedge.privacy.accountant import epsilon
 from fedge.privacy.events import SampledGaussian
 from fedge.rounds.admission import Refused
@@ -124,6 +127,29 @@ def test_terms_that_would_make_the_promise_false_are_refused(tmp_path: Path, lev
     check_terms(site, order, TERMS, good)
     with pytest.raises(Refused, match="unsound_terms"):
         check_terms(site, order, terms, replace(good, recipe=Recipe(3, 0.1, Shuffled(8), client=level)))
+
+
+def test_a_grid_that_would_turn_clipping_inside_out_is_refused() -> None:
+    """A lying server could name so coarse a grid that nothing is left of the clip norm, or less."""
+    assert 0 < clipped_to(1.0, 2.0**-22, 100_000) < 1
+    for size in (300, 100_000):
+        with pytest.raises(UnsoundError, match="finer grid"):
+            clipped_to(1.0, 2.0**-4, size)
+
+
+def test_an_update_that_is_not_finite_is_answered_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that chooses a model on which only some records overflow must learn nothing from who fails."""
+    inner = vector.train
+
+    def broken(*words: Any) -> Learned:
+        learned = inner(*words)
+        return replace(learned, delta={name: value * np.nan for name, value in learned.delta.items()})
+
+    monkeypatch.setattr(vector, "train", broken)
+    (record,) = secure(tmp_path, *LOUD).rounds(1)
+    assert record.accepted == 5
 
 
 def config(*overrides: str) -> RunConfig:

@@ -97,6 +97,7 @@ def _opened(site: Site, order: WorkOrder, statement: bytes) -> Parcel:
     begun_at = site.machine.clock()
     try:
         if before is not None:
+            _check_later(before, order)
             steps.state_cut(site, before)
         check_terms(site, order, order.terms, examine(site, order, begun_at).job)
     except Refused as refusal:
@@ -108,6 +109,12 @@ def _opened(site: Site, order: WorkOrder, statement: bytes) -> Parcel:
     site.sessions.keep(session.saying("order", statement, (advertised,)))
     site.reached("order")
     return Parcel((advertised,))
+
+
+def _check_later(before: Session, order: WorkOrder) -> None:
+    """Raise Refused for a round before that of the latest session: only of that one it is known what was summed."""
+    if order.round < before.round:
+        raise Refused("replayed_order")
 
 
 def check_terms(site: Site, order: WorkOrder, terms: Terms, job: Job) -> None:
