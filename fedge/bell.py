@@ -38,7 +38,7 @@ class Bell:
 
     def strokes(self) -> int | None:
         """Return the count; None while somebody is writing, or if a writer was killed."""
-        count: int = _COUNT.unpack_from(self._memory)[0]
+        count = self._count()
         return None if count % 2 else count
 
     @contextmanager

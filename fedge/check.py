@@ -95,9 +95,9 @@ def _spend_before_send(homes: Sequence[ClientFolder], entries: Sequence[bytes]) 
     count = 0
     for home in homes:
         ledger = Ledger(home.journal("spends"))
-        spends: dict[str, set[object]] = {}
+        heads, spends = ledger.heads(), dict[str, set[object]]()
         for use in _uses(home, entries):
-            _check_head(ledger, use)
+            _check_head(heads, use)
             if use.outcome != "refused":  # with seeded dice the same order done again is the same release
                 spends.setdefault(use.dataset.lineage, set()).add(use.seq if use.privacy.secure_noise else use.order)
             count += 1
@@ -109,9 +109,9 @@ def _spend_before_send(homes: Sequence[ClientFolder], entries: Sequence[bytes]) 
     return f"{count} statements, each with its spend in the ledger"
 
 
-def _check_head(ledger: Ledger, use: DataUse) -> None:
-    """Raise LedgerError unless the ledger head that `use` states is an entry of this ledger."""
-    if use.privacy.ledger_head is not None and use.privacy.ledger_head not in ledger.heads():
+def _check_head(heads: frozenset[str], use: DataUse) -> None:
+    """Raise LedgerError unless the ledger head that `use` states is one that its ledger has had."""
+    if use.privacy.ledger_head is not None and use.privacy.ledger_head not in heads:
         raise LedgerError(f"{use.client} stated a ledger head in round {use.round} that its ledger does not hold")
 
 

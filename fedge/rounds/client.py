@@ -52,7 +52,7 @@ def _faults_kept(site: Site) -> Iterator[None]:
     """Keep any fault where the owner finds it, in the faults file, and let it go on to the carrier."""
     try:
         yield
-    except Exception:
+    except Exception:  # whatever it is: noted for the owner, and raised again as it came
         keep_traceback(site)
         raise
 
